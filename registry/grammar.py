@@ -38,6 +38,7 @@ UNPRINTABLE = pattern("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-
 
 _LONE = pattern("[\ud800-\udfff]")
 _TOKEN = pattern(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+_LETTERS = "letters, digits and . _ -"  # what the names below are made of, in the words of messages
 _HASH = pattern(r"[0-9a-f]{64}")
 _CRASH = pattern(r"([0-9]{13})-(.+)", re.DOTALL)
 _HOST = pattern(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]{0,251}[0-9A-Za-z_.])?")
@@ -79,14 +80,14 @@ def unit_name(text: str) -> str:
 def token(text: str) -> str:
     """An id: letters, digits and . _ - after a letter or a digit."""
     if not _TOKEN.fullmatch(text):
-        raise ValueError(f"{shown(text)} is no id")
+        raise ValueError(f"{shown(text)} is no id; use {_LETTERS} after a letter or a digit, at most 128 in all")
     return text
 
 
 def writer(text: str) -> str:
     """Who writes: a user of the registry, or user@host."""
     if not _WRITER.fullmatch(text):
-        raise ValueError(f"{shown(text)} is no user and no user@host")
+        raise ValueError(f"{shown(text)} is no user and no user@host; use {_LETTERS} and @, none of . @ - in front")
     return text
 
 
@@ -115,7 +116,7 @@ def host(text: str) -> str:
     """A host name or an address; never something that a command could take for an option."""
     if _HOST.fullmatch(text) or _is_ipv6(text):
         return text
-    raise ValueError(f"{shown(text)} is no host name and no address")
+    raise ValueError(f"{shown(text)} is no host name and no address; names have {_LETTERS}")
 
 
 def _is_ipv6(text: str) -> bool:

@@ -316,7 +316,7 @@ def _user(name: str, role: str) -> User:
     try:
         return user_named(name, Role(role))
     except ValueError as error:
-        raise UserError(f"user {name!r}: {error}; use letters, digits and . _ -") from None
+        raise UserError(f"user {name!r}: {error}") from None
 
 
 async def _end_leases(operator: Operator, names: list[str], machine: str, record: Machine | None) -> None:

@@ -49,7 +49,7 @@ def environment(name: str, address: str, cluster: Mapping[str, str], fleet: str,
     }
     for key, value in values.items():
         if not re.fullmatch(r"[0-9A-Za-z_.:/,=\[\]-]*", value):
-            raise UserError(f"{value!r} cannot be etcd's {key.lower()}")
+            raise UserError(f"{value!r} cannot be etcd's {key.lower()}; use letters, digits and _ . : / , = [ ] -")
     return "".join(f"ETCD_{key}={value}\n" for key, value in values.items())
 
 

@@ -274,8 +274,10 @@ endpoints = Rule("list of URLs or HOST[:PORT]", _endpoints, _lines_of)
 prefix = Rule("path of keys", _prefix)
 metadata = Rule("table of texts", _metadata, _pairs_of)
 machine_id = Rule("32 hex digits", _matching("[0-9A-Fa-f]{32}", "is not 32 hex digits; see /etc/machine-id"))
-host = Rule("address or host name", _matching(_HOST, "is no address and no host name"))
-user = Rule("name of a user", _matching(_USER, "is no name of a user"))
+host = Rule(
+    "address or host name", _matching(_HOST, "is no address and no host name; names have letters, digits and . _ -")
+)
+user = Rule("name of a user", _matching(_USER, "is no name of a user; leave out blanks, @ and a - in front"))
 directory = Rule("absolute path", _matching("/.*", "is no absolute path; begin it with /"))
 
 

@@ -81,6 +81,19 @@ def test_what_is_not_there_to_be_scaled_unset_or_sealed_is_told(fleetctl: Fleetc
     refused(fleetctl("secret", "set", "db"), 1, "etcd.sealing_key_file")
 
 
+def test_a_name_that_cannot_be_is_refused_with_the_rule(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("web.service")
+    rule = "use letters, digits and . _ -"
+    for words in (
+        ("rollout", "web", "--name", "a b"),
+        ("restart", "web", "--at-a-time", "1", "--name", "a/b"),
+        ("rollout", "web", "--name=-x"),
+        ("config", "set", "a b", "A=1"),
+        ("config", "show", "a/b"),
+    ):
+        refused(fleetctl(*words), 1, rule)
+
+
 def test_a_glob_means_what_runs_and_not_the_template_beside_it(fleetctl: Fleetctl, fleet: Fleet) -> None:
     fleetctl.write("web@.service", HELLO)
     assert fleetctl("submit", "web@.service", "web@1.service", "web@2.service").returncode == 0
