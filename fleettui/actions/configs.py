@@ -6,11 +6,11 @@ with the event that records it. Nothing of it restarts a unit: its file says whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import cast
 
 from fleettui.actions.operator import Operator, commit, persist
-from fleettui.actions.pins import uses
+from fleettui.actions.pins import TABLES, uses
 from registry.errors import Conflict, CorruptRecord, UserError
 from registry.etcd import Compare, Op
 from registry.frozen import replace
@@ -24,7 +24,7 @@ from registry.wording import listed
 
 VERSIONS_KEPT = 10
 SHORT = 7
-TABLES: dict[NeedKind, Table] = {NeedKind.CONFIG: Table.CONFIG, NeedKind.SECRET: Table.SECRETS}
+CHANGED = "it was changed meanwhile; apply again to see what differs now"
 Record = Config | Secret
 Make = Callable[[str | None], tuple[str, str]]  # from the newest content's text to another, and what is in that
 
@@ -65,12 +65,16 @@ def choose(record: Record, asked: str | None, *, back: int = 0) -> ConfigVersion
     raise UserError(f"{asked!r} is no version of {record.name}; it has {listed}")
 
 
-async def change(operator: Operator, kind: NeedKind, name: str, make: Make) -> tuple[ConfigVersion, bool]:
-    """Make a new version of what the newest holds (None: there is none yet). Returns it, and whether it is new."""
-    check_name(name)
+async def change(
+    operator: Operator, kind: NeedKind, name: str, make: Make, *, absent: bool = True
+) -> tuple[ConfigVersion, bool]:
+    """Make a new version of what the newest holds (None: there is none yet). Returns it, and whether it is new.
+
+    UserError when there is none, unless it may be `absent`.
+    """
 
     async def attempt() -> tuple[ConfigVersion, bool]:
-        record, revision = await _read(operator, kind, name, absent=True)
+        record, revision = await _read(operator, kind, name, absent=absent)
         present = record.versions[0] if record.versions else None
         before = await read_content(operator, kind, name, present) if present else None
         text, summary = make(before)
@@ -102,11 +106,9 @@ async def put_applied(operator: Operator, before: Config | None, after: Config, 
     """
     record, revision = await _read(operator, NeedKind.CONFIG, after.name, absent=True)
     if record != (before or Config(after.name)) or bool(revision) is not bool(before):
-        raise Conflict("it was changed meanwhile; apply again to see what differs now")
+        raise Conflict(CHANGED)
     if after.versions and after.versions[0].hash == content_hash(text):
-        key = operator.keys.at(Address(Table.CONFIG, after.name))
-        event = operator.event("config", reason=f"config {after.name}: of {after.owner}")
-        await commit(operator, [Compare.mod(key, revision)], [Op.put(key, encode(after))], [event])
+        await _commit(operator, (NeedKind.CONFIG, after.name), revision, after, (), f"of {after.owner}")
     else:
         await _write(operator, NeedKind.CONFIG, after, revision, (text, summary))
 
@@ -120,13 +122,10 @@ async def keep_only(operator: Operator, kind: NeedKind, name: str, kept: Collect
         gone = [each for each in record.versions if each not in stays]
         if not gone:
             return
-        key = operator.keys.at(Address(TABLES[kind], name))
-        ops = [Op.put(key, encode(replace(record, versions=tuple(stays))))]
-        ops += [Op.delete(operator.keys.content(sha)) for sha in {each.hash for each in gone}]
-        event = operator.event(
-            kind.lower(), reason=f"{kind.lower()} {name}: {len(gone)} earlier versions forgotten"
-        )
-        await commit(operator, [Compare.mod(key, revision)], ops, [event])
+        after = replace(record, versions=tuple(stays))
+        forgotten = [Op.delete(operator.keys.content(sha)) for sha in {each.hash for each in gone}]
+        done = f"{len(gone)} earlier versions forgotten"
+        await _commit(operator, (kind, name), revision, after, forgotten, done)
 
     await persist(attempt)
 
@@ -140,16 +139,14 @@ async def destroy(operator: Operator, kind: NeedKind, name: str, expected: Recor
     async def attempt() -> None:
         record, revision = await _read(operator, kind, name)
         if expected is not None and record != expected:
-            raise UserError("it was changed meanwhile; apply again to see what differs now")
+            raise UserError(CHANGED)
         if used := (await uses(operator)).get((kind, name)):
             units = listed(sorted({unit for named in used.values() for unit in named}), 3)
             raise UserError(
                 f"{kind.lower()} {name} is used by {units}; destroy them first, or submit them without it"
             )
-        key = operator.keys.at(Address(TABLES[kind], name))
-        ops = [Op.delete(key), *(Op.delete(operator.keys.content(each.hash)) for each in record.versions)]
-        event = operator.event(kind.lower(), reason=f"{kind.lower()} {name}: destroyed")
-        await commit(operator, [Compare.mod(key, revision)], ops, [event])
+        forgotten = [Op.delete(operator.keys.content(each.hash)) for each in record.versions]
+        await _commit(operator, (kind, name), revision, None, forgotten, "destroyed")
 
     await persist(attempt)
 
@@ -182,9 +179,26 @@ async def _write(
         kept += [each for each in old if each.hash in used]
         old = [each for each in old if each.hash not in used]
     after = replace(record, versions=(version, *kept))
-    key = operator.keys.at(Address(TABLES[kind], record.name))
-    ops = [Op.put(key, encode(after)), Op.put(operator.keys.content(sha), encode(Content(sha, text)))]
+    ops = [Op.put(operator.keys.content(sha), encode(Content(sha, text)))]
     ops += [Op.delete(operator.keys.content(each.hash)) for each in old]
-    event = operator.event(kind.lower(), reason=f"{kind.lower()} {record.name}: version {version.number}")
-    await commit(operator, [Compare.mod(key, revision)], ops, [event])
+    await _commit(operator, (kind, record.name), revision, after, ops, f"version {version.number}")
     return version
+
+
+async def _commit(
+    operator: Operator,
+    of: tuple[NeedKind, str],
+    revision: int,
+    after: Record | None,
+    contents: Iterable[Op],
+    done: str,
+) -> None:
+    """Write a record, or delete it, with its contents and the event that says what was done.
+
+    Conflict unless the record is still of this revision.
+    """
+    kind, name = of
+    key = operator.keys.at(Address(TABLES[kind], name))
+    record = Op.delete(key) if after is None else Op.put(key, encode(after))
+    event = operator.event(kind.lower(), reason=f"{kind.lower()} {name}: {done}")
+    await commit(operator, [Compare.mod(key, revision)], [record, *contents], [event])

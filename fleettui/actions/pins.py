@@ -14,6 +14,7 @@ from registry.sync.listing import read_snapshot
 from registry.units.check import verify
 from registry.units.pins import OPTIONS, Need, NeedKind, is_same, pinned, pins_of, repinned
 
+TABLES = {NeedKind.CONFIG: Table.CONFIG, NeedKind.SECRET: Table.SECRETS}
 Newest = Callable[[Need], str]
 Used = Mapping[tuple[NeedKind, str], Mapping[str, Sequence[str]]]  # by kind and name: units by version
 

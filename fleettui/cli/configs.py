@@ -7,7 +7,7 @@ import getpass
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fleettui.access.secrets_key import read_public
@@ -57,7 +57,7 @@ async def config(flags: Namespace) -> int:
         if act == "set":
             return await _change(operator, words[0], lambda content: content.with_changes(files, variables))
         if act == "unset":
-            return await _change(operator, words[0], lambda content: _without(content, words[1:]))
+            return await _change(operator, words[0], lambda content: _without(content, words[1:]), absent=False)
         if act == "show":
             return await _show(operator, words, flags)
         return await look_after(operator, NeedKind.CONFIG, act, words, flags)
@@ -184,12 +184,14 @@ async def tell_older(operator: Operator, kind: NeedKind, name: str) -> None:
         say(f"{counted(len(older), 'unit')} {has} an older version; to roll it out: fleetctl rollout {few}")
 
 
-async def _change(operator: Operator, name: str, change: object) -> int:
+async def _change(
+    operator: Operator, name: str, change: Callable[[ConfigContent], ConfigContent], *, absent: bool = True
+) -> int:
     def make(before: str | None) -> tuple[str, str]:
-        content = change(read_config(before, name) if before is not None else ConfigContent())  # type: ignore[operator]
+        content = change(read_config(before, name) if before is not None else ConfigContent())
         return config_text(name, content), content.summary
 
-    version, new = await configs.change(operator, NeedKind.CONFIG, name, make)
+    version, new = await configs.change(operator, NeedKind.CONFIG, name, make, absent=absent)
     await tell(
         operator,
         NeedKind.CONFIG,
@@ -200,8 +202,6 @@ async def _change(operator: Operator, name: str, change: object) -> int:
 
 
 def _without(content: ConfigContent, names: Iterable[str]) -> ConfigContent:
-    if not (content.files or content.variables):
-        raise UserError("there is no such config, or nothing is in it; see: fleetctl config list")
     for name in names:
         content = content.without(name)
     return content

@@ -32,7 +32,7 @@ async def scale(flags: Namespace) -> int:
         steps = plan_scale(name.full, flags.count, await read_units(operator, known), known)
         has_instances = any(parse(each).template == name.full for each in known)
         if name.full not in known and (steps.create or not has_instances):
-            raise UserError(f"the registry has no template {name.full} to make instances of; see: fleetctl submit")
+            raise _without_template(name.full)
         for verb, names in ((Verb.START, steps.start), (Verb.DESTROY, steps.destroy)):
             for each in names:
                 say(f"{verb} {each}")
@@ -47,6 +47,10 @@ async def scale(flags: Namespace) -> int:
         return await _carry_out(operator, name.full, steps, flags)
 
 
+def _without_template(template: str) -> UserError:
+    return UserError(f"the registry has no template {template} to make instances of; see: fleetctl submit")
+
+
 async def _carry_out(operator: Operator, template: str, steps: ScaleSteps, flags: Namespace) -> int:
     """Start and destroy, wait for both, and return the exit code."""
     waits = []
@@ -54,7 +58,7 @@ async def _carry_out(operator: Operator, template: str, steps: ScaleSteps, flags
         record = (await read_units(operator, [template]))[template].unit
         text = (await read_texts(operator, [record.hash])).get(record.hash) if record else None
         if steps.create and text is None:
-            raise UserError(f"the registry has no template {template} to make instances of; see: fleetctl submit")
+            raise _without_template(template)
         sources = [units.UnitSource(each, text) for each in steps.create]
         created = await units.submit(operator, sources, target=Target.LAUNCHED)
         started = await units.start(operator, [each for each in steps.start if each not in steps.create])

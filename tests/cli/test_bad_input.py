@@ -77,7 +77,7 @@ def test_the_flag_that_may_stand_alone_takes_a_word_too(argv: tuple[str, ...], t
 def test_what_is_not_there_to_be_scaled_unset_or_sealed_is_told(fleetctl: Fleetctl) -> None:
     for count in ("0", "3"):
         refused(fleetctl("scale", "wbe@", count), 1, "has no template wbe@.service")
-    refused(fleetctl("config", "unset", "nope", "A"), 1, "there is no such config")
+    refused(fleetctl("config", "unset", "nope", "A"), 1, "there is no config nope; see: fleetctl config list")
     refused(fleetctl("secret", "set", "db"), 1, "etcd.sealing_key_file")
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from fleettui.actions.pins import TABLES
 from fleettui.console.tables.rows import Column, Delta
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import natural, since
@@ -20,7 +21,6 @@ from registry.model import Config, Event, Secret
 from registry.units.pins import PINS_SECTION, Need, NeedKind, pins_of
 from registry.wording import listed
 
-TABLES = {NeedKind.CONFIG: Table.CONFIG, NeedKind.SECRET: Table.SECRETS}
 KINDS = {table: kind for kind, table in TABLES.items()}
 
 
