@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleettui.console.commandline.commands import CommandContext, Scale, parse_command
+from fleettui.console.operations.impact import PREDICTED
 from fleettui.console.pages.group import group_page
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import line_text
@@ -114,6 +115,11 @@ async def test_scale_says_what_starts_and_what_is_destroyed() -> None:
         await play.main.prompts.execute("scale shop@.service 8")
         await play.settle()
         assert "By what is known now: 1 to core-" in question(play)
+        await play.press("escape")
+        await play.main.prompts.execute(f"scale shop@.service {7 + PREDICTED}")
+        await play.settle()
+        assert "Where each of them goes is worked out for up to 64 units." in question(play)
+        assert "By what is known now" not in question(play)
 
 
 async def test_scale_says_beforehand_what_finds_no_machine() -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from fleettui.actions.drain import DrainPlan, is_global, plan, present
-from fleettui.console.operations.impact import RUNNING, Impact, impact_of_moves
+from fleettui.console.operations.impact import PREDICTED, RUNNING, Impact, impact_of_moves
 from fleettui.console.operations.relations import ACTIVATES, STOPS_TOO, Relation, read_relations, relations_of
 from fleettui.console.operations.verbs import MachineVerb, availability, machine_name
 from fleettui.console.text.formatting import counted, natural
@@ -172,7 +172,12 @@ def _listed(names: Collection[str], most: int = NAMED) -> str:
 
 
 def arriving_lines(texts: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> list[str]:
-    """Return where units with these texts go once they start together, and which have to wait, and why."""
+    """Return where units with these texts go once they start together, and which have to wait, and why.
+
+    For more than PREDICTED units it is not worked out, and the line says so.
+    """
+    if len(texts) > PREDICTED:
+        return [f"Where each of them goes is worked out for up to {PREDICTED} units."]
     found = preview_starts(snapshot, texts, keys).values()
     places = Counter(escape(machine_name(snapshot, machine)) for each in found for machine in each.machines)
     stuck = [(each.summary, each.unit) for each in found if not each.machines]

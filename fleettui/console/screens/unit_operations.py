@@ -237,11 +237,14 @@ class UnitOperations:
         found = {each: text_of(template if each in steps.create else each, snapshot) for each in steps.start}
         texts = {name: text for name, text in found.items() if text is not None}
         lines += arriving_lines(texts, snapshot, self._context.keys)
-        impact = Impact(frozenset(), frozenset(steps.start))
+        keys = self._context.keys
+        displaced = impact_of_texts(texts, Target.LAUNCHED, snapshot, keys, replacing=False).stops
+        if displaced:
+            lines += impact_lines(Impact(displaced), snapshot)
+        impact = Impact(displaced, frozenset(steps.start))
         if steps.destroy:
-            impact = Impact(
-                impact_of(Verb.DESTROY, steps.destroy, snapshot, self._context.keys).stops, impact.starts
-            )
+            destroyed = impact_of(Verb.DESTROY, steps.destroy, snapshot, keys).stops
+            impact = Impact(displaced | destroyed, impact.starts)
             lines += [units_line(steps.destroy), *stopping_lines(Verb.DESTROY, steps.destroy, snapshot)]
         return Survey(
             f"Scale {short(template)} to {count}?", Verb.DESTROY if steps.destroy else Verb.START, tuple(lines),
