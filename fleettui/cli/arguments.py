@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from fleettui.cli import fields
 from fleettui.cli.failures import POLICY, UsageError
 from registry.frozen import dataclass
 
@@ -113,6 +114,20 @@ class Names:
         parser.add_argument("names", nargs="+", metavar=self.kinds)
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The flags of a list, which has these fields."""
+
+    of: fields.ListFields
+
+    def __call__(self, parser: ArgumentParser) -> None:
+        """Add them to the parser."""
+        parser.add_argument("-l", "--full", action="store_true", help="do not cut ids and hashes")
+        parser.add_argument("--no-legend", action="store_true", help="leave the headings out")
+        parser.add_argument("--fields", metavar="F,…", help="the columns to show; see the last lines of this help")
+        _json(parser)
+
+
 def _blocking(parser: ArgumentParser) -> None:
     parser.add_argument("--no-block", action="store_true", help="return once the registry knows what is wanted")
     parser.add_argument(
@@ -128,13 +143,6 @@ def _replace(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="store a text that differs from the registry's; running units follow"
     )
-
-
-def _list(parser: ArgumentParser) -> None:
-    parser.add_argument("-l", "--full", action="store_true", help="do not cut ids and hashes")
-    parser.add_argument("--no-legend", action="store_true", help="leave the headings out")
-    parser.add_argument("--fields", metavar="F,…", help="the columns to show; see the last lines of this help")
-    _json(parser)
 
 
 def _json(parser: ArgumentParser) -> None:
@@ -475,14 +483,14 @@ COMMANDS = (
             ("ssh 7aea1bb4", "ssh hello.service", "ssh --unit hello.service uptime", "ssh -A core-1",
              "ssh --forget-key core-1"), (_ssh,)),
     Command("list-machines", "lists:list_machines", "the machines of the fleet",
-            ("list-machines", "list-machines --fields=machine,hostname,units --full"), (_list,),
-            "fields: machine,ip,metadata (shown), hostname,units,state,version"),
+            ("list-machines", "list-machines --fields=machine,hostname,units --full"), (Listed(fields.MACHINES),),
+            fields.MACHINES.note),
     Command("list-units", "lists:list_units", "what runs, one row per unit and machine",
-            ("list-units", "list-units --fields=unit,machine,sub,hash --no-legend"), (_list,),
-            "fields: unit,machine,active,sub (shown), load,hash,reason"),
+            ("list-units", "list-units --fields=unit,machine,sub,hash --no-legend"), (Listed(fields.UNITS),),
+            fields.UNITS.note),
     Command("list-unit-files", "lists:list_unit_files", "every unit of the registry, wanted and present state",
-            ("list-unit-files", "list-unit-files --json"), (_list,),
-            "fields: unit,hash,dstate,state,target (shown), global,desc"),
+            ("list-unit-files", "list-unit-files --json"), (Listed(fields.UNIT_FILES),),
+            fields.UNIT_FILES.note),
     Command("verify", "verify:verify_files", "say what is wrong with unit files, line by line",
             ("verify hello.service", "verify units/*"), (Names("FILE"),)),
     Command("why", "read:why", "why a unit is not where it should be",

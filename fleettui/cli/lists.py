@@ -6,16 +6,11 @@ import os
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 
+from fleettui.cli import fields
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import OK
 from fleettui.cli.output import ListFormat, choose_fields, complain, print_rows
 from fleettui.cli.rows import (
-    FILE_FIELDS,
-    FILE_USUAL,
-    MACHINE_FIELDS,
-    MACHINE_USUAL,
-    UNIT_FIELDS,
-    UNIT_USUAL,
     ListRow,
     duplicate_lines,
     file_rows,
@@ -35,28 +30,28 @@ RUNNING = (Table.SCHEDULE, Table.STATES, Table.MACHINES)
 
 async def list_machines(flags: Namespace) -> int:
     """Print the live machines."""
-    form = _form(flags, MACHINE_FIELDS, MACHINE_USUAL)
+    form = _form(flags, fields.MACHINES)
     tables = [Table.MACHINES, Table.OVERRIDES, Table.DUPLICATES]
     if "units" in form.fields:
         tables.append(Table.SCHEDULE)
     snapshot = await read_tables(flags, tables)
     for line in duplicate_lines(snapshot):
         complain(line)
-    form = _form(flags, MACHINE_FIELDS, machine_usual(snapshot))
+    form = _form(flags, fields.MACHINES, machine_usual(snapshot))
     return _print(machine_rows(snapshot, full=form.full), form)
 
 
 async def list_units(flags: Namespace) -> int:
     """Print what runs, and what waits for a machine."""
-    form = _form(flags, UNIT_FIELDS, UNIT_USUAL)
+    form = _form(flags, fields.UNITS)
     snapshot = await read_tables(flags, (*RUNNING, Table.UNITS, Table.PENDING, Table.LEADER))
-    form = _form(flags, UNIT_FIELDS, unit_usual(snapshot))
+    form = _form(flags, fields.UNITS, unit_usual(snapshot))
     return _print(unit_rows(snapshot, full=form.full), form)
 
 
 async def list_unit_files(flags: Namespace) -> int:
     """Print every unit of the registry."""
-    form = _form(flags, FILE_FIELDS, FILE_USUAL)
+    form = _form(flags, fields.UNIT_FILES)
     texts = (Table.FILES,) if {"global", "desc"} & set(form.fields) else ()
     snapshot = await read_tables(flags, (*RUNNING, Table.UNITS, *texts))
     return _print(file_rows(snapshot, full=form.full), form)
@@ -79,9 +74,9 @@ def tell_corrupt(snapshot: Snapshot) -> None:
         complain(f"WARNING: {len(found) - CORRUPT_TOLD} more registry records are corrupt")
 
 
-def _form(flags: Namespace, known: Sequence[str], usual: Sequence[str]) -> ListFormat:
-    fields = choose_fields(flags.fields, known, known if flags.json else usual)
-    return ListFormat(fields, full=flags.full, legend=not flags.no_legend, json=flags.json)
+def _form(flags: Namespace, of: fields.ListFields, usual: Sequence[str] = ()) -> ListFormat:
+    chosen = choose_fields(flags.fields, of.known, of.known if flags.json else usual or of.usual)
+    return ListFormat(chosen, full=flags.full, legend=not flags.no_legend, json=flags.json)
 
 
 def _print(rows: Iterable[ListRow], form: ListFormat) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from fleettui.cli import fields
 from fleettui.cli.words import place, short_hash, short_id
 from registry.errors import UserError
 from registry.frozen import dataclass
@@ -25,12 +26,6 @@ from registry.model import (
 )
 from registry.wording import counted
 
-MACHINE_FIELDS = ("machine", "ip", "metadata", "hostname", "units", "state", "version")
-MACHINE_USUAL = ("machine", "ip", "metadata")
-UNIT_FIELDS = ("unit", "load", "active", "sub", "health", "machine", "hash", "reason")
-UNIT_USUAL = ("unit", "machine", "active", "sub")
-FILE_FIELDS = ("unit", "hash", "dstate", "state", "target", "global", "desc")
-FILE_USUAL = ("unit", "hash", "dstate", "state", "target")
 OWN_ID = "rm /etc/machine-id && systemd-machine-id-setup && systemctl restart fleet-agentd"
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 
@@ -69,7 +64,7 @@ def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
 def machine_usual(snapshot: Snapshot) -> tuple[str, ...]:
     """The fields that are shown when none is asked for: the state, too, while two machines have one id."""
     twins = any(of in snapshot.machines for of, _ in snapshot.duplicates)
-    return (*MACHINE_USUAL, "state") if twins else MACHINE_USUAL
+    return (*fields.MACHINES.usual, "state") if twins else fields.MACHINES.usual
 
 
 def twins_of(snapshot: Snapshot, machine: str) -> list[Duplicate]:
@@ -112,7 +107,7 @@ def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
 def unit_usual(snapshot: Snapshot) -> tuple[str, ...]:
     """The fields that are shown when none is asked for: health, too, where a unit has a check."""
     checked = any(state.health is not UnitHealth.UNCHECKED for state in snapshot.states.values())
-    return (*UNIT_USUAL, "health") if checked else UNIT_USUAL
+    return (*fields.UNITS.usual, "health") if checked else fields.UNITS.usual
 
 
 def _unit_row(

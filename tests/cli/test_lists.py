@@ -17,6 +17,14 @@ from tests.etcd_server import EtcdServer, free_ports
 pytestmark = pytest.mark.etcd
 
 
+@pytest.mark.parametrize("verb", ["list-machines", "list-units", "list-unit-files"])
+def test_the_help_of_a_list_names_every_field_that_it_knows(fleetctl: Fleetctl, verb: str) -> None:
+    refused = fleetctl(verb, "--fields=nonsense")
+    known = refused.stderr.splitlines()[0].partition("the fields are ")[2].split(",")
+    (line,) = [each for each in fleetctl(verb, "--help").stdout.splitlines() if each.startswith("fields: ")]
+    assert sorted(re.findall(r"[a-z]+", line.partition(" ")[2].replace("(shown)", ""))) == sorted(known)
+
+
 def columns(text: str) -> list[list[str]]:
     """A table as its cells: columns are two blanks apart or more."""
     return [re.split(r" {2,}", line) for line in text.splitlines()]
