@@ -138,8 +138,13 @@ async def read_texts(operator: Operator, hashes: Iterable[str]) -> dict[str, str
 
 
 async def unit_names(operator: Operator) -> tuple[str, ...]:
-    """Every unit's name in the registry, sorted; a key that is none's is left out."""
-    listing = await operator.etcd.range(operator.keys.table(Table.UNITS), keys_only=True)
+    """Every unit's name in the registry, sorted."""
+    return await names_in(operator, Table.UNITS)
+
+
+async def names_in(operator: Operator, table: Table) -> tuple[str, ...]:
+    """The names in a table of the registry, sorted; a key that is none's is left out."""
+    listing = await operator.etcd.range(operator.keys.table(table), keys_only=True)
     addresses = (operator.keys.parse(kv.key) for kv in listing.kvs)
     return tuple(address.first for address in addresses if address is not None)
 

@@ -262,7 +262,10 @@ def _health(parser: ArgumentParser) -> None:
 
 
 def _rollout(parser: ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="UNIT|list|status|pause|resume|abort|undo")
+    acts = "UNIT… | list | " + " | ".join(
+        f"{act} ROLLOUT" for act in ("status", "pause", "resume", "abort", "undo")
+    )
+    parser.add_argument("names", nargs="*", metavar=acts)
     parser.add_argument("--file", metavar="FILE", help="the file that the units are to have; without, they restart")
     _policy(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="status: show what happens until it is over")
@@ -303,7 +306,8 @@ def _rebalance(parser: ArgumentParser) -> None:
 
 def _config(parser: ArgumentParser) -> None:
     acts = (
-        "set NAME KEY=VALUE… | unset NAME KEY… | list | show NAME [FILE] | history NAME | rollback NAME | destroy"
+        "set NAME KEY=VALUE… | unset NAME KEY… | list | show NAME [PATH] | history NAME | rollback NAME"
+        " | destroy NAME…"
     )
     parser.add_argument("words", nargs="*", metavar=acts)
     file = "set: a file, a folder of files, or NAME=FILE; repeats add"
@@ -540,7 +544,10 @@ COMMANDS = (
             ("upgrade", "upgrade --to dist/fleettui-0.2.0-py3-none-any.whl", "upgrade --rollback"), (_upgrade,),
             "Machine by machine, schedulers last; no unit is touched. Interrupted anywhere, run the same again."),
     Command("completion", "completion:script", "print a completion script for a shell",
-            ("completion bash > /etc/bash_completion.d/fleetctl",), (_shell,)),
+            ("completion bash > /etc/bash_completion.d/fleetctl",
+             "completion zsh > /usr/local/share/zsh/site-functions/_fleetctl",
+             "completion fish > ~/.config/fish/completions/fleetctl.fish"), (_shell,),
+            "Commands, flags, their values and paths are completed, and names as the registry has them now."),
     Command("version", "about:version", "print the version", ("version",)),
     Command("help", "about:help_text", "explain a command", ("help start",), (_topic,)),
     Command("__complete", "completion:complete", "", (), (_words,)),
@@ -555,7 +562,7 @@ def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
 
     UsageError, with the nearest name, for what is not known. SystemExit(0) after a help text was printed.
     """
-    words = _with_truth(argv)
+    words = with_truth(argv)
     if words and not words[0].startswith("-"):  # as nearly always: making the parser takes as long as a request
         flags = argparse.Namespace(help=False, version=False, **NO_GLOBALS)
         command = find(words[0])
@@ -612,7 +619,7 @@ def _parsed(parser: ArgumentParser, words: Sequence[str], flags: argparse.Namesp
     return flags
 
 
-def _with_truth(argv: Sequence[str]) -> list[str]:
+def with_truth(argv: Sequence[str]) -> list[str]:
     """The words, with what the flag that may stand alone is said to be: fleet's own took no word of its own."""
     words: list[str] = []
     for number, word in enumerate(argv):
