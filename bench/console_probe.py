@@ -20,7 +20,7 @@ def main() -> int:
         return made
 
     Mirror.snapshot = noted  # type: ignore[method-assign]
-    from fleettui.__main__ import main as fleettui  # noqa: PLC0415 - after the patch
+    from fleettui.__main__ import run as fleettui  # noqa: PLC0415 - after the patch
 
     return fleettui(sys.argv[2:])
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from fleettui import streams
 from fleettui.escape import escape
 from fleettui.extras import missing_extra
 from fleettui.record.places import found_directory
@@ -37,9 +38,24 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def main() -> int:
+    """The console script."""
+    streams.prepare()
+    streams.keep_going()
+    try:
+        code = run(sys.argv[1:])
+    except SystemExit as error:  # argparse, after a help text or an error
+        code = error.code if isinstance(error.code, int) else 0
+    sys.stdout.flush()
+    code, told = streams.ended(code)
+    if told:
+        print(f"error: {told}", file=sys.stderr)
+    return code
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line; its exit code."""
+    arguments = list(argv)
     try:
         if place := COMMANDS.get(arguments[0] if arguments else ""):
             module, _, name = place.partition(":")  # imported when asked for: the console does without
@@ -60,7 +76,7 @@ def _console(flags: argparse.Namespace) -> int:
     in_browser = "TEXTUAL_DRIVER" in os.environ  # a web server draws the screen
     if not in_browser and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UserError("the console needs a terminal; in scripts use fleetctl")
-    from fleettui.console.program import run, run_record  # noqa: PLC0415 - Textual loads only for the console
+    from fleettui.console import program  # noqa: PLC0415 - Textual loads only for the console
 
     local = _local_cluster(settings)
     cluster = escape(settings.console.name) or local or host_and_port(settings.etcd.endpoints[0])[0]
@@ -68,9 +84,11 @@ def _console(flags: argparse.Namespace) -> int:
         known = bool(settings.source or flags.endpoint or says_where(os.environ))
         cluster = cluster if known else "record"  # of which fleet it is, no configuration says
         directory = found_directory(flags.record, os.environ)
-        run_record(settings, cluster=cluster, theme=flags.theme or "", at=flags.at or "now", directory=directory)
+        program.run_record(
+            settings, cluster=cluster, theme=flags.theme or "", at=flags.at or "now", directory=directory
+        )
         return 0
-    run(
+    program.run(
         settings,
         cluster=cluster,
         theme=flags.theme or "",

@@ -10,32 +10,28 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
+from fleettui import streams
 from fleettui.cli.arguments import parse
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError
 from fleettui.extras import missing_extra
+from fleettui.streams import BROKEN_PIPE
 from registry.errors import FleetError, RegistryUnavailable, first_cause
 from registry.runtime import logs
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
-
 
 def main() -> None:
     """The console script."""
     gc.disable()  # a command lives for a moment; its garbage need not be looked for
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by who called us
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    streams.prepare()
     code = guarded(sys.argv[1:])
     # Not sys.exit: nothing is left to be cleaned up, and tearing modules down costs as long as a listing.
+    streams.keep_going()  # what was said before an error
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
@@ -44,17 +40,22 @@ def guarded(argv: list[str]) -> int:
     """Run a command line; whatever happens ends in an exit code, and in a line that says why."""
     debug = "--debug" in argv or os.environ.get("FLEETCTL_DEBUG", "") not in ("", "0", "false")
     try:
-        code = run(argv, debug=debug)
+        try:
+            code = run(argv, debug=debug)
+        except SystemExit as error:  # argparse, after a help text
+            code = error.code if isinstance(error.code, int) else OK
         sys.stdout.flush()
     except BrokenPipeError:
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except SystemExit as error:  # argparse, after a help text
-        sys.stdout.flush()
-        return error.code if isinstance(error.code, int) else OK
     except BaseException as error:  # noqa: BLE001 - the last resort: no traceback reaches a user
         return explain(error, debug=debug)
+    code, told = streams.ended(code)
+    if told:
+        from fleettui.cli.output import complain  # noqa: PLC0415 - only when needed
+
+        complain(f"Error: {told}")
     return code
 
 
@@ -62,6 +63,8 @@ def run(argv: list[str], *, debug: bool) -> int:
     """Parse and run. Raises whatever goes wrong."""
     command, flags = parse(argv)
     flags.command, flags.debug = command.name, debug
+    if command.changes and not getattr(flags, "follow", False):
+        streams.keep_going()
     if debug:
         import logging  # noqa: PLC0415 - loaded only where something is logged
 
@@ -115,6 +118,8 @@ def _text(error: BaseException) -> str:
 
         remedy = "check that etcd runs, --endpoint and FLEETCTL_ENDPOINT"
         return f"cannot reach the registry: {clause(str(error))}; {remedy}"
+    if error is streams.lost():
+        return streams.ended(FAILED)[1]
     if isinstance(error, FleetError):
         return str(error)
     if remedy := missing_extra(error):

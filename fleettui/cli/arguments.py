@@ -39,6 +39,32 @@ LOOPED = frozenset(
 """The modules of commands that need an event loop: for SSH, for programs, or beside files."""
 
 
+SHOWING = frozenset(
+    (
+        "backup",
+        "cat",
+        "completion",
+        "__complete",
+        "diff",
+        "doctor",
+        "events",
+        "help",
+        "history",
+        "journal",
+        "list-machines",
+        "list-unit-files",
+        "list-units",
+        "plan",
+        "ssh",
+        "status",
+        "verify",
+        "version",
+        "why",
+    )
+)
+"""The commands whose output is all that they are for. They change nothing in the fleet."""
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """argparse, with errors raised instead of printed."""
 
@@ -97,6 +123,11 @@ class Command:
     def runs_alone(self) -> bool:
         """Whether it needs no event loop: it asks, writes and follows the registry, and nothing else."""
         return self.run.partition(":")[0] not in LOOPED
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something in the fleet, or on a machine."""
+        return self.name not in SHOWING
 
     def takes(self, kind: str) -> bool:
         """Whether it takes names of this kind: UNIT, FILE, MACHINE."""

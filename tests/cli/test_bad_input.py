@@ -317,6 +317,73 @@ def test_a_reader_that_goes_away_is_no_error(fleetctl: Fleetctl, fleet: Fleet) -
     assert done.returncode in (0, 141)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (
+            "destroy web@1 web@2",
+            1,
+            "Error: the output could not be written: {}; all else that was asked for was done\n",
+        ),
+        ("list-unit-files", 1, "Error: the output could not be written: {}\n"),
+        ("list-units --help", 1, "Error: the output could not be written: {}\n"),
+    ],
+)
+def test_output_that_is_lost_stops_nothing_and_is_told_of(
+    fleetctl: Fleetctl, fleet: Fleet, words: str, code: int, told: str
+) -> None:
+    for name in ("web@1.service", "web@2.service"):
+        fleet.add(name)
+    full = shell(fleetctl, f"{PROGRAM} {words} >/dev/full")
+    assert (full.returncode, full.stderr) == (code, told.format("No space left on device"))
+    left = [fleet.unit(name) for name in ("web@1.service", "web@2.service")]
+    assert all(left) if words != "destroy web@1 web@2" else not any(left)
+    if words == "list-unit-files":
+        assert shell(fleetctl, f"{PROGRAM} {words} 2>/dev/full").returncode == 0
+        assert shell(fleetctl, f"{PROGRAM} nonsense 2>/dev/full").returncode == 2
+
+
+def test_a_verb_goes_on_when_its_reader_goes_away(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    for number in range(20):
+        fleet.add(f"web@{number}.service")
+    done = shell(fleetctl, f"{PROGRAM} destroy 'web@*' | sleep 0; exit ${{PIPESTATUS[0]}}")
+    assert not any(fleet.unit(f"web@{number}.service") for number in range(20))
+    assert (done.returncode, done.stderr) == (
+        141, "Error: the output could not be written: Broken pipe; all else that was asked for was done\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_fleettui_lives_without_its_streams(fleetctl: Fleetctl, closed: str) -> None:
+    program = PROGRAM.with_name("fleettui")
+    done = shell(fleetctl, f"{program} --version {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("", "token list"):
+        done = shell(fleetctl, f"{program} {words} {closed}")
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_fleettui_says_that_its_output_is_lost(fleetctl: Fleetctl) -> None:
+    done = shell(fleetctl, f"{PROGRAM.with_name('fleettui')} --version >/dev/full")
+    assert (done.returncode, done.stderr) == (
+        1, "error: the output could not be written: No space left on device; all else that was asked for was done\n"
+    )  # fmt: skip
+
+
+def shell(fleetctl: Fleetctl, line: str) -> subprocess.CompletedProcess[str]:
+    """What comes of a line of bash."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        env=fleetctl.environment,
+        cwd=fleetctl.home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_debug_tells_more(fleetctl: Fleetctl) -> None:
     endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
     assert "Traceback" in fleetctl("--debug", "list-units", "--endpoint", endpoint).stderr

@@ -219,26 +219,9 @@ class ConsoleWord:
 
 
 VIEWS = ("units", "machines", "pending", "events", "map", "rollouts", "configs")
-CHANGING = frozenset(
-    {
-        *Verb,
-        *MachineVerb,
-        "access",
-        "apply",
-        "backup",
-        "push",
-        "config",
-        "rebalance",
-        "restore",
-        "rollout",
-        "reboot",
-        "signal",
-        "rollback",
-        "scale",
-        "secret",
-        "upgrade",
-    }
-)  # a backup is a file
+OF_FLEETCTL = frozenset(name for name, each in BY_NAME.items() if each.changes)
+CHANGING = OF_FLEETCTL | {*Verb, *MachineVerb, "backup", "signal"}
+"""A backup is a file."""
 BARRED = CHANGING | {"ssh", "run"}  # in a read-only console: what changes, and what runs something on a machine
 
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
