@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
-from fleettui.cli.arguments import COMMANDS
+from fleettui.cli.arguments import BY_NAME
+from fleettui.cli.operands import NameKind, wanted
 from fleettui.console.commandline.commands import (
-    ROLLOUT_ACTS,
+    ELSEWHERE,
     VIEWS,
     CommandContext,
     complete_names,
@@ -16,14 +17,9 @@ from fleettui.console.commandline.commands import (
     names_of_commands,
 )
 from fleettui.console.tables.query import completed
+from registry.units.name import parse
 
 SHOWN = 200  # candidates; nobody reads more
-OF_UNITS = frozenset(command.name for command in COMMANDS if command.takes("UNIT")) | {
-    "history",
-    "diff",
-    "rollback",
-}
-OF_MACHINES = frozenset(command.name for command in COMMANDS if command.takes("MACHINE")) | {"ssh"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +58,39 @@ def offered(found: Sequence[str], start: int) -> Completion:
 def _known(before: Sequence[str], context: CommandContext, word: str) -> Iterable[str]:
     if not before:
         return complete_names(context)
-    name, last = before[0], before[-1]
+    name = before[0]
     if word.startswith("-"):
         return [flag for flag in flags_of(name) if flag not in before]
-    if last == "--unit" or (name in OF_UNITS and last != "--machine"):
-        return _fresh(context.snapshot.units, before)
-    if last == "--machine" or name in OF_MACHINES:
-        units = context.snapshot.units if name == "ssh" else ()
-        return _fresh([*_hosts(context), *units], before)
-    if len(before) > 1:
-        return {"sort": ("asc", "desc"), "rollout": _fresh(context.snapshot.rollouts, before)}.get(name, ())
     choices = {
-        "sort": context.columns,
-        "rollout": ("list", "status", *ROLLOUT_ACTS),
+        "sort": context.columns if len(before) == 1 else ("asc", "desc"),
         "theme": context.themes,
         "cluster": context.fleets,
         "help": tuple(names_of_commands()),
     }
-    return choices.get(name, ())
+    if name in choices:
+        return choices[name] if len(before) == 1 or name == "sort" else ()
+    if name not in BY_NAME or name in ELSEWHERE:
+        return ()
+    rule = wanted([*before, word]).rule
+    return [*rule.words, *_fresh((each for kind in rule.names for each in _names(kind, context)), before)]
 
 
-def _hosts(context: CommandContext) -> list[str]:
-    return [machine.hostname for machine in context.snapshot.machines.values()]
+def _names(kind: NameKind, context: CommandContext) -> Iterable[str]:
+    """The names of a kind that the fleet has."""
+    snapshot = context.snapshot
+    match kind:
+        case NameKind.MACHINE:
+            return (machine.hostname for machine in snapshot.machines.values())
+        case NameKind.UNIT:
+            return snapshot.units
+        case NameKind.TEMPLATE:
+            return (name for name in snapshot.units if parse(name).is_template)
+        case NameKind.ROLLOUT:
+            return snapshot.rollouts
+        case NameKind.CONFIG:
+            return snapshot.config
+        case NameKind.SECRET:
+            return snapshot.secrets
 
 
 def _fresh(known: Iterable[str], before: Sequence[str]) -> list[str]:
