@@ -1,7 +1,7 @@
 """The verbs on units, in one table: what each does, when it applies, and its words. Pure.
 
 `fleetctl`, the console's keys and commands, their completions and their questions are all made from it. What a verb
-writes to the registry is in `actions/units.py`, its help in `cli/arguments.py`, its key in `console/text/keys.py`.
+writes to the registry is in `actions/units.py`, its help in `cli/commands.py`, its key in `console/text/keys.py`.
 """
 
 from __future__ import annotations

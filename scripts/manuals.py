@@ -1,6 +1,6 @@
 """The man pages of docs/man/, for scripts/reference.
 
-Options come from the parsers that print --help, commands from `fleettui/cli/arguments.py`, keys of the
+Options come from the parsers that print --help, commands from `fleettui/cli/commands.py`, keys of the
 configuration from `registry/program/config.py`, options of units from `registry/units/options.py`. What is said
 around them stands here. The pages use man(7) macros alone, so that groff and mandoc show them alike.
 """
@@ -17,7 +17,8 @@ import agentd.__main__
 import fleettui.__main__
 import fleettui.serve
 import scheduler.__main__
-from fleettui.cli.arguments import SHOWN, command_parser, global_parser
+from fleettui.cli.arguments import command_parser, global_parser
+from fleettui.cli.commands import SHOWN
 from fleettui.demo import commands as demo
 from fleettui.install import commands as install
 from fleettui.record import commands as record

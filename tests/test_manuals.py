@@ -14,7 +14,8 @@ import agentd.__main__
 import fleettui.__main__
 import fleettui.serve
 import scheduler.__main__
-from fleettui.cli.arguments import SHOWN, command_parser, global_parser
+from fleettui.cli.arguments import command_parser, global_parser
+from fleettui.cli.commands import SHOWN
 from fleettui.demo import commands
 from fleettui.install.commands import join_parser, leave_parser
 from fleettui.tokens.commands import token_parser

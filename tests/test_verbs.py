@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleettui.actions.units import ACTS
-from fleettui.cli.arguments import BY_NAME
+from fleettui.cli.commands import BY_NAME
 from fleettui.console.text.keys import BY_ID
 from fleettui.verbs import INTRODUCING, ON_UNITS, Verb, gerund, verb_between, verb_towards
 from registry.model import Target

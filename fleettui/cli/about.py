@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from fleettui.cli.arguments import SHOWN, command_parser, find, global_parser
+from fleettui.cli.arguments import command_parser, find, global_parser
+from fleettui.cli.commands import SHOWN
 from fleettui.cli.failures import OK
 from registry.program.version import installed_version
 

@@ -14,7 +14,8 @@ from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from fleettui.cli.arguments import BY_NAME, parse
+from fleettui.cli.arguments import parse
+from fleettui.cli.commands import BY_NAME
 from fleettui.cli.failures import OK
 from fleettui.cli.operands import NameKind, wanted
 from registry.errors import FleetError

@@ -15,19 +15,8 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from fleettui.cli.arguments import (
-    BY_NAME,
-    SHOWN,
-    STRICT,
-    ArgumentParser,
-    Command,
-    Listed,
-    actions,
-    command_parser,
-    global_parser,
-    options,
-    with_truth,
-)
+from fleettui.cli.arguments import ArgumentParser, actions, command_parser, global_parser, options, with_truth
+from fleettui.cli.commands import BY_NAME, SHOWN, STRICT, Command, Listed
 
 
 class NameKind(StrEnum):

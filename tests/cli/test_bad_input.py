@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.cli.arguments import COMMANDS, command_parser, parse
+from fleettui.cli.arguments import command_parser, parse
+from fleettui.cli.commands import COMMANDS
 from fleettui.cli.output import print_json
 from tests.cli.conftest import PROGRAM, Fleetctl
 from tests.cli.fleet import HELLO, Fleet

@@ -15,7 +15,8 @@ import pytest
 
 from fleettui.actions.rollouts import ACTS as ROLLOUT_ACTS
 from fleettui.cli.access import TAKES
-from fleettui.cli.arguments import BY_NAME, SHOWN, STRICT, Command, command_parser, global_parser
+from fleettui.cli.arguments import command_parser, global_parser
+from fleettui.cli.commands import BY_NAME, SHOWN, STRICT, Command
 from fleettui.cli.completion import BASH, FISH, complete
 from fleettui.cli.configs import ACTS, SECRET_ACTS
 from fleettui.cli.operands import RULES, forms, operand_actions, operand_rule, taking, value_rule

@@ -8,7 +8,7 @@ import pytest
 from textual.events import Key
 from textual.widgets import Input
 
-from fleettui.cli.arguments import SHOWN
+from fleettui.cli.commands import SHOWN
 from fleettui.console.commandline import commands
 from fleettui.console.commandline.commands import ELSEWHERE, CommandContext, expand_braces, parse_command, split
 from fleettui.console.commandline.completion import complete

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.events import Paste
 
-from fleettui.cli.arguments import SHOWN
+from fleettui.cli.commands import SHOWN
 from fleettui.console.commandline.commands import CHANGING, OWN, names_of_commands
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.sources.hosts import LiveHosts

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from textual.events import Paste
 from textual.widgets import Input
 
-from fleettui.cli.arguments import SHOWN, sentence
+from fleettui.cli.arguments import sentence
+from fleettui.cli.commands import SHOWN
 from fleettui.console.commandline import commands
 from fleettui.console.operations.operation import Operation, OperationPhase, judge
 from fleettui.console.screens.confirm import ConfirmScreen

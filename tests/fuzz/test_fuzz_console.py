@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual import events
 
-from fleettui.cli.arguments import SHOWN
+from fleettui.cli.commands import SHOWN
 from fleettui.console.commandline import commands
 from fleettui.console.commandline.commands import OWN, CommandContext, ConsoleCommand, parse_command
 from fleettui.console.commandline.completion import complete

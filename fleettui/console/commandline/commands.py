@@ -18,7 +18,8 @@ from typing import TypeAlias
 from fleettui.actions.metadata import to_set, to_unset
 from fleettui.actions.rollouts import MOVES_STAY
 from fleettui.actions.versions import choose, versions
-from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
+from fleettui.cli.arguments import command_parser, find, options, parse
+from fleettui.cli.commands import BY_NAME, GLOBALS, SHOWN, Command
 from fleettui.console.operations.verbs import AVAILABILITY, READ_ONLY, MachineVerb, RolloutVerb
 from fleettui.console.tables.query import parse_query
 from fleettui.verbs import INTRODUCING, ON_UNITS, Verb

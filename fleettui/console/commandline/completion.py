@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
-from fleettui.cli.arguments import BY_NAME
+from fleettui.cli.commands import BY_NAME
 from fleettui.cli.operands import NameKind, wanted
 from fleettui.console.commandline.commands import (
     ELSEWHERE,
