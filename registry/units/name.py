@@ -268,8 +268,42 @@ def matcher(pattern: str) -> Callable[[str], object]:
         return lambda name: name.startswith(pattern[:-1])  # the usual glob, without the price of a compilation
     if glob_refusal(pattern):
         return lambda _: None
-    # translate() uses atomic groups, so that no pattern, however many stars, takes more than linear time a star.
-    return re.compile(translate(pattern.replace("[^", "[!"))).match
+    if is_literal(pattern.replace("*", "")):
+        return _between_stars(pattern)
+    return _compiled(pattern)
+
+
+def _between_stars(pattern: str) -> Callable[[str], object]:
+    """Match a glob with stars alone, as fast as an expression does, without the price of its compilation."""
+    head, *between, tail = pattern.split("*")
+    inner = [part for part in between if part]
+    least = len(head) + len(tail) + sum(map(len, inner))
+
+    def match(name: str) -> bool:
+        if len(name) < least or not (name.startswith(head) and name.endswith(tail)):
+            return False
+        position, end = len(head), len(name) - len(tail)
+        for part in inner:
+            if (found := name.find(part, position, end)) < 0:
+                return False
+            position = found + len(part)
+        return True
+
+    return match
+
+
+def _compiled(pattern: str) -> Callable[[str], object]:
+    """Match a glob by a regular expression, which is compiled when a name is first compared with it."""
+    matching: Callable[[str], object] | None = None
+
+    def match(name: str) -> object:
+        nonlocal matching
+        if matching is None:
+            # translate() uses atomic groups, so that no pattern takes more than linear time a star.
+            matching = re.compile(translate(pattern.replace("[^", "[!"))).match
+        return matching(name)
+
+    return match
 
 
 def glob_refusal(pattern: str) -> tuple[str, str] | None:
