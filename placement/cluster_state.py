@@ -13,8 +13,9 @@ from typing import Any
 
 from placement.beside import NeededBeside
 from placement.candidate_pools import CandidatePools
-from placement.conflicts import ConflictIndex, find_replacement_cycle
-from placement.eligibility import Site, conflict_pattern, site_of
+from placement.conflicts import ConflictIndex
+from placement.cycles import Cycles
+from placement.eligibility import Site, site_of
 from placement.marks import Marks, put
 from placement.options_cache import OptionsError, UnitOptionsCache
 from placement.room import Room
@@ -22,7 +23,6 @@ from placement.unit_entry import UnitEntry, entries_of
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override, Pending, Unit
-from registry.units.name import matches
 from registry.units.options import ANYWHERE, NOTHING, FleetOptions
 
 Faults = dict[str, Exception]  # unforeseen errors, by the unit whose decision they ended; "": a drain's
@@ -47,7 +47,8 @@ class ClusterState:
         self.marks = Marks(self.entries, self.occupants, self.conflicts, self.followers)
         self._globals: set[str] = set()
         self._issued: set[str] = set()  # units with decisions that the registry may not hold yet
-        self._cycles: dict[str, str] = {}  # replacing unit to the reason why it may not; kept while true
+        self._replacing: set[str] = set()  # units with Replaces
+        self.cycles = Cycles(self.entries, self.followers, self._replacing, self.conflicts)
         self._options_cache = UnitOptionsCache()
         self._by_hash: dict[str, set[str]] = defaultdict(set)
         self._beside = NeededBeside(self.entries, self._options_cache)
@@ -269,8 +270,8 @@ class ClusterState:
                 self.room.count(machine, entry.options.reserve, -1)
                 self.room.count(machine, options.reserve, 1)
             self.marks.add_for_room(freed=bool(machines))
-        self._globals.discard(entry.name)
-        self.picky.discard(entry.name)
+        for names in (self._globals, self._replacing, self.picky):
+            names.discard(entry.name)
         self._set_options((entry,), options)
         for machine in machines:
             self.conflicts.hold(machine, entry.against, 1)
@@ -282,9 +283,11 @@ class ClusterState:
         for entry in group:
             entry.options = options
         self.conflicts.register(group[0].against, len(group))
-        if not (options.machine_of or options.is_global or options.spread or options.prefer):
+        if not (options.machine_of or options.replaces or options.is_global or options.spread or options.prefer):
             return
         names = [each.name for each in group]
+        if options.replaces:
+            self._replacing.update(names)
         for leader in options.machine_of:
             self.followers[leader].update(names)
         if options.is_global:
@@ -296,7 +299,7 @@ class ClusterState:
         """Mark the units that a change of what follows or replaces what concerns."""
         self.marks.add_followers(entry.name)
         self.marks.add_chained()
-        self._cycles.clear()
+        self.cycles.forget()
 
     # -- deciding
 
@@ -343,7 +346,7 @@ class ClusterState:
     def _occupy(self, entry: UnitEntry, machine: str, bit: int, *, present: bool) -> None:
         old = self.occupants[machine].get(entry.name, 0)
         self._set_occupant(entry, machine, old | bit if present else old & ~bit)
-        self.marks.add_waiting_for(entry)
+        self.marks.add_waiting_for(entry, freed=not present)
 
     def _set_occupant(self, entry: UnitEntry, machine: str, why: int) -> None:
         occupants, name = self.occupants[machine], entry.name
@@ -372,22 +375,14 @@ class ClusterState:
         """The units on a machine that keep this one from it, sorted."""
         if not self.conflicts.may_oppose(entry.name, entry.options, machine):
             return []
-        others = ((name, self.entries[name]) for name in sorted(self.occupants.get(machine, ())))
-        return [name for name, other in others if conflict_pattern(entry.name, entry.options, name, other.options)]
+        others = map(self.entries.__getitem__, sorted(self.occupants.get(machine, ())))
+        return [other.name for other in others if self.conflicts.keeps_out(entry, other)]
 
     def wins(self, one: UnitEntry, other: UnitEntry) -> bool:
         """Whether `one` replaces `other`."""
-        if one.name == other.name or not any(matches(pattern, other.name) for pattern in one.options.replaces):
+        if one.name == other.name or not self.conflicts.first_match(one.options.replaces, other.name):
             return False
-        return not self.replacement_cycle(one)
-
-    def replacement_cycle(self, entry: UnitEntry) -> str:
-        """Why a unit may not replace what it names, "" when it may."""
-        if not entry.options.replaces:
-            return ""
-        if entry.name not in self._cycles:
-            self._cycles[entry.name] = find_replacement_cycle(self.entries, self.followers, entry)
-        return self._cycles[entry.name]
+        return not self.cycles.of_replacing(one)
 
 
 def occupants_of(snapshot: Snapshot) -> dict[str, dict[str, int]]:

@@ -1,10 +1,9 @@
-"""Which units may not share a machine, and which can never settle: Conflicts, Replaces and MachineOf among many.
+"""Which units may not share a machine: Conflicts and Replaces among many.
 
 Owns the index of conflicts: for each pattern that some unit's file holds, how many units on each machine it
 matches, and how many units on each machine hold it. So whether a unit may share a machine costs a few look-ups,
-however many units run there; patterns are found by their literal beginning. Owns the search for cycles, too: a unit
-that follows or replaces itself in the end waits with that reason, for it could never settle. It must not know
-machines' states or choose anything.
+however many units run there; patterns are found by their literal beginning. It must not know machines' states or
+choose anything.
 """
 
 from __future__ import annotations
@@ -12,26 +11,86 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from placement.eligibility import conflict_pattern, cycle, replace_each_other
+from placement.eligibility import conflict_pattern
 from placement.unit_entry import UnitEntry
-from registry.units.name import is_literal, matcher, matches
+from registry.units.name import is_literal, matcher
 from registry.units.options import FleetOptions
 
 _GLOB = re.compile(r"[*?\[]")
+_WILD = re.compile(r"\*|\?|\[[^\]]*\]|\[")
 _FAMILY = re.compile(r"[^0-9@.]*@?")
+FEW = 16  # patterns that match a name, or that a file holds: more are found by hash and not one by one
+KEPT = 1 << 14  # files of many patterns, of which the places of these are remembered
+SPARE = 1000  # globs that may have gone and are remembered as having come
+
+
+Matcher = Callable[[str], object]
+
+
+class Known(NamedTuple):
+    """What is known of a name: the patterns that matched it, at which version, when so many globs had come."""
+
+    version: int
+    seen: int
+    found: Collection[str]
+
+
+class ByPart:
+    """Globs by a part that has to be in a name that they match."""
+
+    def __init__(self) -> None:
+        self.globs: dict[str, dict[str, Matcher]] = {}
+        self._lengths: Counter[int] = Counter()
+
+    def add(self, part: str, glob: str, match: Matcher) -> None:
+        """Add a glob that is not among them yet."""
+        self.globs.setdefault(part, {})[glob] = match
+        self._lengths[len(part)] += 1
+
+    def discard(self, part: str, glob: str) -> None:
+        """Remove a glob."""
+        del self.globs[part][glob]
+        if not self.globs[part]:
+            del self.globs[part]
+        self._lengths[len(part)] -= 1
+        if not self._lengths[len(part)]:
+            del self._lengths[len(part)]
+
+    def beginning(self, name: str) -> list[str]:
+        """Return those that match a name, and whose part it begins with."""
+        found: list[str] = []
+        for length in self._lengths:
+            if there := self.globs.get(name[:length]):
+                found += [glob for glob, match in there.items() if match(name)]
+        return found
+
+    def inside(self, name: str) -> list[str]:
+        """Return those that match a name, and whose part is anywhere in it."""
+        parts = {name[at : at + length] for length in self._lengths for at in range(len(name) - length + 1)}
+        found: list[str] = []
+        for part in parts & self.globs.keys():
+            found += [glob for glob, match in self.globs[part].items() if match(name)]
+        return found
 
 
 class Patterns:
-    """A set of patterns over unit names; `matching` returns those that match a name."""
+    """A set of patterns over unit names; `matching` returns those that match a name.
+
+    A name and a glob meet at most once: what is known of a name stays known, and globs that have come since are
+    looked at when it is asked for again.
+    """
 
     def __init__(self) -> None:
         self._literal: set[str] = set()
-        self._by_stem: dict[str, set[str]] = {}
-        self._lengths: Counter[int] = Counter()
+        self._globs: dict[str, Matcher] = {}
+        self._stems, self._inner = ByPart(), ByPart()
+        self._added: list[str] = []  # globs in the order in which they came; those that have gone may be among them
+        self._dropped = 0  # how many of these are not kept any more
         self._version = 0
-        self._known: dict[str, tuple[int, tuple[str, ...]]] = {}  # name to what matched it, and at which version
+        self._known: dict[str, Known] = {}
 
     def add(self, pattern: str) -> None:
         """Add a pattern that is not in the set yet."""
@@ -39,9 +98,13 @@ class Patterns:
         if is_literal(pattern):
             self._literal.add(pattern)
             return
-        stem = stem_of(pattern)
-        self._by_stem.setdefault(stem, set()).add(pattern)
-        self._lengths[len(stem)] += 1
+        self._globs[pattern] = matcher(pattern)
+        parts, part = self._place_of(pattern)
+        parts.add(part, pattern, self._globs[pattern])
+        if len(self._added) > 2 * len(self._globs) + SPARE:
+            self._dropped += len(self._added)
+            self._added.clear()
+        self._added.append(pattern)
 
     def discard(self, pattern: str) -> None:
         """Remove a pattern that is in the set."""
@@ -49,40 +112,61 @@ class Patterns:
         if is_literal(pattern):
             self._literal.discard(pattern)
             return
-        stem = stem_of(pattern)
-        self._by_stem[stem].discard(pattern)
-        self._lengths[len(stem)] -= 1
-        if not self._lengths[len(stem)]:
-            del self._lengths[len(stem)]
-        if not self._by_stem[stem]:
-            del self._by_stem[stem]
+        del self._globs[pattern]
+        parts, part = self._place_of(pattern)
+        parts.discard(part, pattern)
 
-    def matching(self, name: str) -> tuple[str, ...]:
-        """Return every pattern that matches the name, in no particular order."""
+    def _place_of(self, glob: str) -> tuple[ByPart, str]:
+        """Where a glob is found: by its literal beginning, or else by what has to be somewhere in a name."""
+        stem = stem_of(glob)
+        return (self._stems, stem) if stem else (self._inner, inner_of(glob))
+
+    def matching(self, name: str) -> Collection[str]:
+        """Return every pattern that matches the name, each once, in no particular order."""
         known = self._known.get(name)
-        if known is not None and known[0] == self._version:
-            return known[1]
-        found = [name] if name in self._literal else []
-        for length in self._lengths:
-            if there := self._by_stem.get(name[:length]):
-                found += [each for each in there if matches(each, name)]
-        self._known[name] = self._version, tuple(found)
-        return self._known[name][1]
+        if known is not None and known.version == self._version:
+            return known.found
+        if known is None or known.seen < self._dropped or len(self._added) + self._dropped - known.seen > SPARE:
+            found = self._stems.beginning(name)
+            if self._inner.globs:
+                found += self._inner.inside(name)
+        else:
+            found = [each for each in known.found if each in self._globs]
+            for each in self._added[known.seen - self._dropped :]:
+                if each in self._globs and self._globs[each](name):
+                    found.append(each)
+        return self._remember(name, found)
+
+    def _remember(self, name: str, found: list[str]) -> Collection[str]:
+        if name in self._literal:
+            found.append(name)
+        kept: Collection[str] = tuple(found) if len(found) <= 1 else dict.fromkeys(found)
+        self._known[name] = Known(self._version, self._dropped + len(self._added), kept)
+        return kept
 
     def match_all(self, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Yield each pattern with the names of these, which are sorted, that it matches; all are remembered."""
-        found = {name: [name] for name in names if name in self._literal}
-        yield from found.items()
-        for stem, patterns in self._by_stem.items():
-            first = last = bisect_left(names, stem)
+        found: dict[str, list[str]] = {}
+        yield from ((name, [name]) for name in names if name in self._literal)
+        for stem, globs in self._stems.globs.items():
+            first = bisect_left(names, stem)
+            last = first
             while last < len(names) and names[last].startswith(stem):
                 last += 1
-            for pattern in patterns if first < last else ():
-                there = [*filter(matcher(pattern), names[first:last])]
+            for pattern, match in globs.items() if first < last else ():
+                there = [*filter(match, names[first:last])]
                 for name in there:
                     found.setdefault(name, []).append(pattern)
                 yield pattern, there
-        self._known = {name: (self._version, tuple(found.get(name, ()))) for name in names}
+        by_glob: dict[str, list[str]] = {}
+        for name in names if self._inner.globs else ():
+            for pattern in self._inner.inside(name):
+                found.setdefault(name, []).append(pattern)
+                by_glob.setdefault(pattern, []).append(name)
+        yield from by_glob.items()
+        self._known.clear()
+        for name in names:
+            self._remember(name, found.get(name, []))
 
     def forget(self, name: str) -> None:
         """Drop what is remembered of a name that no unit has any more."""
@@ -93,6 +177,11 @@ def stem_of(pattern: str) -> str:
     """The part of a pattern before its first glob character."""
     found = _GLOB.search(pattern)
     return pattern[: found.start()] if found else pattern
+
+
+def inner_of(glob: str) -> str:
+    """The longest literal part of a glob, rather one that is not a type of units; "" where there is none."""
+    return max(_WILD.split(glob), key=lambda part: (not part.startswith("."), len(part)))
 
 
 class ConflictIndex:
@@ -106,6 +195,7 @@ class ConflictIndex:
         self._places: dict[str, set[str]] = {}
         self._families: dict[str, set[str]] = {}  # the names of _places, by how they begin
         self._fresh: set[str] = set()  # those that are not among them yet: it matters to new patterns alone
+        self._orders: dict[tuple[str, ...], dict[str, int]] = {}  # the patterns of a file to their places in it
 
     def register(self, patterns: Iterable[str], units: int = 1) -> None:
         """Note that the files of so many more units hold these patterns."""
@@ -187,9 +277,39 @@ class ConflictIndex:
         """Drop what is remembered of a name that no unit has any more."""
         self._patterns.forget(name)
 
-    def matching(self, name: str) -> tuple[str, ...]:
+    def matching(self, name: str) -> Collection[str]:
         """Return every registered pattern that matches the name."""
         return self._patterns.matching(name)
+
+    def first_match(self, patterns: tuple[str, ...], name: str) -> str:
+        """Return the first of some file's patterns, all of them registered, that matches a name; "" for none.
+
+        It asks what is known of the name: comparing every pattern with it would be done for each pair of units.
+        """
+        matching = self._patterns.matching(name) if patterns else ()
+        if not matching:
+            return ""
+        if len(patterns) <= FEW:
+            return next((each for each in patterns if each in matching), "")
+        order = self._orders.get(patterns)
+        if order is None:
+            if len(self._orders) >= KEPT:
+                self._orders.clear()
+            order = self._orders[patterns] = {each: place for place, each in enumerate(patterns)}
+        if len(matching) < len(order):
+            places = [order[each] for each in matching if each in order]
+            return patterns[min(places)] if places else ""
+        return next((each for each in patterns if each in matching), "")
+
+    def exclude_each_other(self, one: UnitEntry, other: UnitEntry) -> bool:
+        """Whether two units may not share a machine, whichever of their files says so."""
+        return self.keeps_out(one, other) or self.keeps_out(other, one)
+
+    def keeps_out(self, one: UnitEntry, other: UnitEntry) -> bool:
+        """Whether `one` may not come to a machine where `other` is, unless it replaces that."""
+        return bool(
+            conflict_pattern(one.name, one.options, other.name, other.options, first_match=self.first_match)
+        )
 
     def may_concern(self, entry: UnitEntry) -> bool:
         """Whether any pattern, the unit's own or another's, could keep the unit from a machine."""
@@ -197,13 +317,10 @@ class ConflictIndex:
 
     def machines_blocked(self, name: str, options: FleetOptions) -> set[str]:
         """Return the machines where some other unit and this one exclude each other."""
-        counters = [(self._matched[pattern], matches(pattern, name)) for pattern in options.conflicts]
+        matching = self._patterns.matching(name)
+        counters = [(self._matched[pattern], pattern in matching) for pattern in options.conflicts]
         own = {*options.conflicts, *options.replaces}
-        counters += [
-            (self._holders[pattern], pattern in own)
-            for pattern in self._patterns.matching(name)
-            if pattern in self._holders
-        ]
+        counters += [(self._holders[pattern], pattern in own) for pattern in matching if pattern in self._holders]
         if not counters:
             return set()
         here = self._places.get(name, ())
@@ -238,21 +355,13 @@ class ConflictIndex:
         for name in self._fresh:
             self._families.setdefault(family_of(name), set()).add(name)
         self._fresh.clear()
-        stem, found = stem_of(pattern), Counter[str]()
+        stem, match, found = stem_of(pattern), matcher(pattern), Counter[str]()
         for family, names in self._families.items():
             if family.startswith(stem) or stem.startswith(family):
                 for name in names:
-                    if name.startswith(stem) and matches(pattern, name):
+                    if name.startswith(stem) and match(name):
                         found.update(self._places[name])
         return found
-
-
-def exclude_each_other(one: UnitEntry, other: UnitEntry) -> bool:
-    """Whether two units may not share a machine, whichever of their files says so."""
-    return bool(
-        conflict_pattern(one.name, one.options, other.name, other.options)
-        or conflict_pattern(other.name, other.options, one.name, one.options)
-    )
 
 
 def family_of(name: str) -> str:
@@ -267,52 +376,3 @@ def _count_down(counter: Counter[str], machine: str) -> None:
         counter[machine] -= 1
     else:
         del counter[machine]
-
-
-# Cycles
-
-
-def following_cycle(entries: Mapping[str, UnitEntry], entry: UnitEntry) -> str:
-    """Return the cycle of MachineOf that a unit is part of, as text; "" when there is none."""
-
-    def leaders_of(name: str) -> tuple[str, ...]:
-        found = entries.get(name)
-        return found.options.machine_of if found and found.placeable else ()
-
-    return cycle(entry.name, leaders_of)
-
-
-def find_replacement_cycle(
-    entries: Mapping[str, UnitEntry], followers: Mapping[str, set[str]], entry: UnitEntry
-) -> str:
-    """Return why a unit may not replace what it names, "" when it may.
-
-    Displacing a unit disturbs those that follow it and lets it displace others in turn: where that leads back to
-    the unit itself, replacing would never come to rest.
-    """
-    for replaced in _replaced(entries, entry):
-        if entry.name in _replaced(entries, entries[replaced]):
-            return replace_each_other(entry.name, replaced)
-        reached, ahead = {replaced}, [replaced]
-        while ahead:
-            name = ahead.pop()
-            other = entries.get(name)
-            if other is None or not other.placeable:
-                continue
-            following = {each for each in followers.get(name, ()) if entries[each].placeable}
-            new = (following | set(_replaced(entries, other))) - reached
-            if entry.name in new:
-                return f"replacing {replaced} would displace {entry.name} itself in the end; remove one Replaces"
-            reached |= new
-            ahead += new
-    return ""
-
-
-def _replaced(entries: Mapping[str, UnitEntry], entry: UnitEntry) -> list[str]:
-    """Return the units that are wanted somewhere and that this one names in Replaces, sorted."""
-    found: set[str] = set()
-    for pattern in entry.options.replaces:
-        names = [pattern] if is_literal(pattern) else [name for name in entries if matches(pattern, name)]
-        found.update(name for name in names if name in entries and entries[name].placeable)
-    found.discard(entry.name)
-    return sorted(found)

@@ -197,39 +197,50 @@ def leader_objection(leader: str) -> Objection:
     return Objection(Requirement.MACHINE_OF, reason, reason)
 
 
-def conflict_pattern(name: str, options: FleetOptions, other: str, others: FleetOptions) -> str:
+def first_match(patterns: Iterable[str], name: str) -> str:
+    """Return the first pattern that matches a name; "" when none does."""
+    return next((pattern for pattern in patterns if matches(pattern, name)), "")
+
+
+FirstMatch = Callable[[tuple[str, ...], str], str]
+
+
+def conflict_pattern(
+    name: str, options: FleetOptions, other: str, others: FleetOptions, *, first_match: FirstMatch = first_match
+) -> str:
     """Return the pattern by which two units may not share a machine, as written in either file; "" when they may.
 
     Conflicts counts both ways. Replaces counts for the unit that is named: to the one that replaces, the named
-    units are not there.
+    units are not there. `first_match`: a faster one, of who knows what matches.
     """
     if name == other:
         return ""
-    for pattern in options.conflicts:
-        if matches(pattern, other):
-            return f"Conflicts={pattern}"
-    for pattern in others.conflicts:
-        if matches(pattern, name):
-            return f"Conflicts={pattern}"
-    for pattern in others.replaces:
-        if matches(pattern, name):
-            return f"Replaces={pattern}"
+    if pattern := first_match(options.conflicts, other) or first_match(others.conflicts, name):
+        return f"Conflicts={pattern}"
+    if pattern := first_match(others.replaces, name):
+        return f"Replaces={pattern}"
     return ""
 
 
 def conflict_objection(
-    name: str, options: FleetOptions, other: str, others: FleetOptions, *, stopping: bool = False
+    name: str,
+    options: FleetOptions,
+    other: str,
+    others: FleetOptions,
+    *,
+    stopping: bool = False,
+    first_match: FirstMatch = first_match,
 ) -> Objection | None:
     """Return what a unit that is on a machine has against `name` there; None when they get along.
 
     `stopping`: the other one is scheduled there no longer, and has not stopped yet.
     """
-    pattern = conflict_pattern(name, options, other, others)
+    pattern = conflict_pattern(name, options, other, others, first_match=first_match)
     if not pattern:
         return None
     where = "which is being stopped here" if stopping else "which is scheduled here"
     brief = f"a unit on it stands against this one ({pattern})"
-    if any(matches(each, other) for each in options.conflicts):
+    if first_match(options.conflicts, other):
         reason = f"conflicts with {other}, {where}"
     elif pattern.startswith("Replaces="):
         reason = f"{other} replaces it ({pattern})"
@@ -240,12 +251,18 @@ def conflict_objection(
     return Objection(Requirement.CONFLICT, reason, brief, passing=stopping)
 
 
-def cycle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
-    """Return the cycle of MachineOf that a unit is part of, in one line; "" when there is none."""
+def cycle(start: str, leaders_of: Callable[[str], Iterable[str]], most: int) -> str:
+    """Return the shortest cycle of MachineOf that a unit is part of, in one line.
+
+    "" when there is none, or none is found among so many leaders that are looked at.
+    """
     came_from: dict[str, str] = {}
     ahead = [start]
     for name in ahead:
         for leader in leaders_of(name):
+            most -= 1
+            if most < 0:
+                return ""
             if leader == start:
                 ring = [start]
                 while name != start:

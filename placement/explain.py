@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from placement.cluster_state import ClusterState
-from placement.conflicts import following_cycle
 from placement.eligibility import NO_MACHINE, availability_objection
 from placement.objections import all_to_going, to_staying
 from placement.preferences import notes
@@ -120,7 +119,7 @@ def _summary(snapshot: Snapshot, unit: Unit, state: ClusterState, entry: UnitEnt
     now = standing(snapshot, unit.name, strict=True)
     if unit.target is Target.INACTIVE:
         return now.reason or "its target is inactive, so it needs no machine"
-    if reason := state.replacement_cycle(entry) or following_cycle(state.entries, entry) or now.reason:
+    if reason := state.cycles.of_replacing(entry) or state.cycles.of_following(entry) or now.reason:
         return reason
     scheduled = [machine for machine in now.machines if (machine, unit.name) in snapshot.schedule]
     if now.progress is Progress.REACHED and scheduled:

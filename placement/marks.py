@@ -9,11 +9,11 @@ reason. It must not change the cluster state whose entries and indexes it reads.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
-from placement.conflicts import ConflictIndex, exclude_each_other
-from placement.eligibility import Site, conflict_pattern, matters
+from placement.conflicts import ConflictIndex
+from placement.eligibility import Site, matters
 from placement.unit_entry import UnitEntry
 from registry.units.options import NOTHING, FleetOptions
 
@@ -40,8 +40,12 @@ class Marks:
         self._crowds: dict[Crowd, set[str]] = {}
         self._due: set[Crowd] = set()  # one of each is to be looked at
         self._reworded: set[Crowd] = set()  # the same, once all is placed: there is less room, for which they wait
+        self._crowded: set[str] = set()  # patterns that match units that have come to a machine, likewise
+        self._crowding: set[str] = set()  # and patterns that these units hold
+        self._stopping: set[str] = set()  # waiting units that are on a machine still
         self._chained: set[str] = set()  # waiting units with MachineOf or Replaces
-        self._contested: set[str] = set()  # waiting units that some pattern concerns
+        self._sought: dict[str, set[str]] = {}  # pattern to the waiting units that it matches
+        self._sought_by: dict[str, Collection[str]] = {}  # and the patterns, by unit
         self._hungry: set[Crowd] = set()  # those that need room on a machine
         self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to units that waited and hold it
 
@@ -89,18 +93,31 @@ class Marks:
             ahead += new
             self.units |= new
 
-    def add_waiting_for(self, entry: UnitEntry, *, new_patterns: bool = False) -> None:
-        """Mark the waiting units that the presence of this one on a machine matters to."""
+    def add_waiting_for(self, entry: UnitEntry, *, freed: bool) -> None:
+        """Mark the waiting units that it matters to whether this one is on a machine.
+
+        Where it has come, and not gone, no place is free that was not: what is said of them may be another thing,
+        and those that are still being stopped somewhere may choose again.
+        """
         if not self._waiting:
             return
-        for pattern in self._conflicts.matching(entry.name):
-            self.units |= self._seekers.get(pattern, set()) & self._waiting.keys()
-        if entry.against:
-            self.units.update(
-                name
-                for name in (self._waiting if new_patterns else self._contested)
-                if conflict_pattern(name, self._entries[name].options, entry.name, entry.options)
-            )
+        matching = self._conflicts.matching(entry.name)
+        if freed:
+            self.units |= self._concerned(matching, entry.against)
+        elif matching or entry.against:
+            self._crowded |= {*matching}
+            self._crowding.update(entry.against)
+            if self._stopping:
+                self.units |= self._concerned(matching, entry.against) & self._stopping
+
+    def _concerned(self, matching: Iterable[str], against: Iterable[str]) -> set[str]:
+        """The waiting units that hold some of the patterns that match a unit, or that its own patterns match."""
+        found: set[str] = set()
+        for pattern in matching:
+            found |= self._seekers.get(pattern, set()) & self._waiting.keys()
+        for pattern in against if self._sought else ():
+            found |= self._sought.get(pattern, set())
+        return found
 
     def add_for_room(self, *, freed: bool) -> None:
         """Mark the waiting units that need room on a machine, of which there is more now, or less."""
@@ -110,10 +127,14 @@ class Marks:
             self._reworded |= self._hungry
 
     def add_reworded(self) -> bool:
-        """Mark those that have less room now: nothing but what is said of them changes. False: there are none."""
+        """Mark those that have less room now, or more company: nothing but what is said of them changes.
+
+        False: there are none.
+        """
         self._due |= self._reworded
-        self._reworded = set()
-        return bool(self._due)
+        self.units |= self._concerned(self._crowded, self._crowding)
+        self._reworded, self._crowded, self._crowding = set(), set(), set()
+        return bool(self)
 
     def add_alike(self, name: str) -> None:
         """Mark the units that wait as this one does."""
@@ -128,13 +149,17 @@ class Marks:
         """Mark the waiting units that this one matters to, and those that it may not share its machines with."""
         if not (self._waiting or entry.assigned or entry.reported):
             return
-        self.add_waiting_for(entry, new_patterns=True)
+        self.add_waiting_for(entry, freed=True)
+        if entry.against:  # which may be new
+            others = map(self._entries.__getitem__, self._waiting)
+            self.units.update(each.name for each in others if self._conflicts.keeps_out(each, entry))
         if not self._conflicts.may_concern(entry):
             return
         for machine in entry.assigned | entry.reported.keys():
             if self._conflicts.may_oppose(entry.name, entry.options, machine):
                 there = self._occupants[machine]
-                self.units.update(name for name in there if exclude_each_other(entry, self._entries[name]))
+                others = map(self._entries.__getitem__, there)
+                self.units.update(each.name for each in others if self._conflicts.exclude_each_other(entry, each))
 
     def add_chained(self) -> None:
         """Mark the waiting units that follow or replace others: what follows or replaces what has changed."""
@@ -172,12 +197,28 @@ class Marks:
         crowd: Crowd | None = None if not waiting else name if alone else options
         self._note_waiting(name, crowd)
         put(self._chained, name, present=waiting and bool(options.machine_of or options.replaces))
-        put(self._contested, name, present=contested)
+        put(self._stopping, name, present=waiting and bool(entry.reported or entry.assigned))
+        self._note_sought(entry, present=contested)
         if crowd is not None and options.reserve is not NOTHING:
             self._hungry.add(crowd)
         if waiting:
             for pattern in entry.against:
                 self._seekers[pattern].add(name)
+
+    def _note_sought(self, entry: UnitEntry, *, present: bool) -> None:
+        """Remember which patterns match a unit that waits."""
+        new = self._conflicts.matching(entry.name) if present else ()
+        old = self._sought_by.pop(entry.name, ())
+        if new:
+            self._sought_by[entry.name] = new
+        if new is old:
+            return
+        for pattern in old:
+            self._sought[pattern].discard(entry.name)
+            if not self._sought[pattern]:
+                del self._sought[pattern]
+        for pattern in new:
+            self._sought.setdefault(pattern, set()).add(entry.name)
 
     def _note_waiting(self, name: str, new: Crowd | None) -> None:
         old = self._waiting.get(name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from placement.cluster_state import ASSIGNED, ClusterState
-from placement.conflicts import exclude_each_other
 from placement.eligibility import (
     Objection,
     Requirement,
@@ -101,9 +100,22 @@ def _of_conflicts(state: ClusterState, entry: UnitEntry, machine: str) -> Iterat
         other = state.entries[name]
         if not state.wins(entry, other):
             stopping = not occupants[name] & ASSIGNED
-            found = conflict_objection(entry.name, entry.options, name, other.options, stopping=stopping)
+            found = _conflict(state, entry, other, stopping=stopping)
             if found:
                 yield found
+
+
+def _conflict(
+    state: ClusterState, entry: UnitEntry, other: UnitEntry, *, stopping: bool = False
+) -> Objection | None:
+    return conflict_objection(
+        entry.name,
+        entry.options,
+        other.name,
+        other.options,
+        stopping=stopping,
+        first_match=state.conflicts.first_match,
+    )
 
 
 def to_staying(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
@@ -121,13 +133,11 @@ def to_staying(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[
         return
     for name, bits in sorted(state.occupants[machine].items()):
         other = state.entries[name]
-        if not bits & ASSIGNED or not exclude_each_other(entry, other):
+        if not bits & ASSIGNED or not state.conflicts.exclude_each_other(entry, other):
             continue
         if state.wins(other, entry) or (not state.wins(entry, other) and name < entry.name):
             beside = f"{name} is scheduled there"
-            yield conflict_objection(entry.name, entry.options, name, other.options) or Objection(
-                Requirement.CONFLICT, beside, beside
-            )
+            yield _conflict(state, entry, other) or Objection(Requirement.CONFLICT, beside, beside)
 
 
 def _of_leaders(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:

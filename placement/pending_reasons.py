@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from placement.cluster_state import ClusterState
-from placement.conflicts import following_cycle
 from placement.eligibility import NO_MACHINE, Objection, Requirement, in_short, nowhere
 from placement.objections import first_where_fit, of_neighbours
 from placement.unit_entry import UnitEntry
@@ -53,7 +52,7 @@ class PendingReasons:
     def __init__(self, state: ClusterState, awaited: Mapping[str, tuple[str, ...]]) -> None:
         self._state = state
         self._awaited = awaited
-        self._known: dict[FleetOptions, _Refused] = {}
+        self._known: dict[tuple[FleetOptions, frozenset[str]], _Refused] = {}
 
     def of(self, entry: UnitEntry) -> Pending | None:
         """Return why the unit is not where it should be; None when it is."""
@@ -110,14 +109,14 @@ class PendingReasons:
 
     def _refused(self, entry: UnitEntry) -> _Refused:
         state = self._state
-        if cycle := state.replacement_cycle(entry) or following_cycle(state.entries, entry):
+        if cycle := state.cycles.of_replacing(entry) or state.cycles.of_following(entry):
             return _Refused(cycle, PendingRule.CYCLE)
-        # Units that no pattern concerns share what is said to their options, unless they have a part of the room.
-        shared = not state.conflicts.may_concern(entry) and not (
-            entry.options.reserve != NOTHING and (entry.reported or entry.assigned)
-        )
-        if shared and entry.options in self._known:
-            return self._known[entry.options]
+        # Units with equal options that the same patterns match are told the same, unless they are in their own way.
+        matching = frozenset(state.conflicts.matching(entry.name))
+        concerned = bool(matching or entry.against) or entry.options.reserve != NOTHING
+        shared = not (concerned and (entry.reported or entry.assigned))
+        if shared and (known := self._known.get((entry.options, matching))) is not None:
+            return known
         objections = first_where_fit(state, entry)
         passing = any(each.passing for each in objections.values()) or self._leader_is_moving(entry)
         if not state.sites:
@@ -128,7 +127,7 @@ class PendingReasons:
             rule = _main_rule(objections) if objections else _first_requirement(entry.options)
             refused = _Refused(nowhere(entry.options, objections), rule, passing)
         if shared:
-            self._known[entry.options] = refused
+            self._known[entry.options, matching] = refused
         return refused
 
     def _leader_is_moving(self, entry: UnitEntry) -> bool:

@@ -18,14 +18,14 @@ decision. The outcome is in the state's assignments; it must not read or write t
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Container, Mapping
 from enum import IntEnum
 
 from placement.candidate_pools import CandidatePool
 from placement.cluster_state import ASSIGNED, REPORTED, ClusterState
-from placement.conflicts import exclude_each_other
 from placement.eligibility import ambiguity, group_of, preference, rank
+from placement.marks import put
 from placement.objections import lacks_room, to_staying
 from placement.preferences import load_of
 from placement.unit_entry import UnitEntry
@@ -65,9 +65,13 @@ class Queue:
     def __init__(self) -> None:
         self._line: deque[Work] = deque()
         self._heap: list[Work] = []
+        self._queued: set[Work] = set()
 
     def push(self, work: Work) -> None:
-        """Put work where it belongs."""
+        """Put work where it belongs, unless it waits there already."""
+        if work in self._queued:
+            return
+        self._queued.add(work)
         if not self._line or work >= self._line[-1]:
             self._line.append(work)
         else:
@@ -76,8 +80,13 @@ class Queue:
     def pop(self) -> Work | None:
         """Return the first of all work; None when there is none."""
         if self._heap and (not self._line or self._heap[0] < self._line[0]):
-            return heapq.heappop(self._heap)
-        return self._line.popleft() if self._line else None
+            work = heapq.heappop(self._heap)
+        elif self._line:
+            work = self._line.popleft()
+        else:
+            return None
+        self._queued.discard(work)
+        return work
 
 
 class Placement:
@@ -91,6 +100,7 @@ class Placement:
         self._state, self._marks = state, state.marks
         self._tries: Counter[str] = Counter()
         self._loads: dict[tuple[str, str], Counter[str]] = {}  # by template and metadata key
+        self._replaced: dict[tuple[str, ...], dict[str, set[str]]] = {}  # what files say in Replaces, by machine
         self._full: dict[tuple[CandidatePool, Reserve], int] = {}  # no machine has room, as of `room.freed`
         self._work = Queue()
 
@@ -146,6 +156,9 @@ class Placement:
 
     def _assign(self, entry: UnitEntry, machine: str, *, present: bool) -> None:
         self._state.assign(entry, machine, present=present)
+        for patterns, there in self._replaced.items():
+            if self._state.conflicts.first_match(patterns, entry.name):
+                put(there[machine], entry.name, present=present)
         site = self._state.sites.get(machine)
         if self._loads and site is not None and not site.leaving and (family := entry.family):
             for (template, key), load in self._loads.items():
@@ -223,11 +236,12 @@ class Placement:
 
     def _may_lose_to(self, entry: UnitEntry, moving: list[UnitEntry]) -> bool:
         """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
-        needs_room = entry.options.reserve is not NOTHING
-        if not (needs_room or self._state.conflicts.may_concern(entry)):
+        needs_room, conflicts = entry.options.reserve is not NOTHING, self._state.conflicts
+        if not (needs_room or conflicts.may_concern(entry)):
             return False
         return any(
-            (needs_room and each.options.reserve is not NOTHING) or exclude_each_other(entry, each)
+            (needs_room and each.options.reserve is not NOTHING)
+            or self._state.conflicts.exclude_each_other(entry, each)
             for each in moving
             if each.wanted and each is not entry
         )
@@ -286,11 +300,21 @@ class Placement:
 
     def _replaced_on(self, entry: UnitEntry, machine: str) -> list[str]:
         """Return the units assigned to the machine that this one replaces."""
-        if not entry.options.replaces:
+        patterns = entry.options.replaces
+        if not patterns or self._state.cycles.of_replacing(entry):
             return []
-        state = self._state
-        occupants = sorted(state.occupants.get(machine, {}).items())
-        return [name for name, bits in occupants if bits & ASSIGNED and state.wins(entry, state.entries[name])]
+        if patterns not in self._replaced:
+            self._replaced[patterns] = self._matched_by(patterns)
+        return sorted(self._replaced[patterns].get(machine, set()) - {entry.name})
+
+    def _matched_by(self, patterns: tuple[str, ...]) -> dict[str, set[str]]:
+        """Find the units that patterns match, by the machines that they are assigned to."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for machine, there in self._state.occupants.items():
+            for name, bits in there.items():
+                if bits & ASSIGNED and self._state.conflicts.first_match(patterns, name):
+                    found[machine].add(name)
+        return found
 
     def _pick(self, entry: UnitEntry) -> str | None:
         """Return the machine where a unit goes by the usual rule; those on which it failed too often come last."""
@@ -308,7 +332,7 @@ class Placement:
         it was on and is to come back to.
         """
         state, options = self._state, entry.options
-        if state.replacement_cycle(entry):
+        if state.cycles.of_replacing(entry):
             return None
         against = state.conflicts.machines_blocked(entry.name, options)
         if options.replaces:

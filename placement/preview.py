@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from placement.cluster_state import REPORTED, ClusterState
-from placement.conflicts import following_cycle
 from placement.decide import decide
 from placement.decisions import records_after
 from placement.eligibility import Reason, group, summarise
@@ -283,7 +282,7 @@ class Trial:
             ready = site.trouble
         elif not state.sites.keys() - {machine}:
             ready = "there is no other machine"
-        ready = ready or state.replacement_cycle(entry) or following_cycle(state.entries, entry)
+        ready = ready or state.cycles.of_replacing(entry) or state.cycles.of_following(entry)
         if ready:
             return Prediction(entry.name, (), ready)
         objections = first_to_going(state, entry)
