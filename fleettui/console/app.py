@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
-from fleettui.console.terminal.driver import TerminalDriver
+from fleettui.console.terminal.driver import TerminalDriver, notice_keys
 from fleettui.console.widgets.theme import THEMES
 
 
@@ -40,13 +40,22 @@ class Console(App[None]):
 
     def on_mount(self) -> None:
         """Open the main screen."""
+        notice_keys(self, self.context.turns.typed)
         self.push_screen(MainScreen(self.context))
 
     async def on_event(self, event: Event) -> None:
         """Take an event in; changes of the fleet wait for what a key does."""
-        if isinstance(event, Key):
-            self.context.turns.typed()
+        if not isinstance(event, Key):
+            await super().on_event(event)
+            return
+        back = event.is_forwarded  # from what has the focus, and nothing there has taken it
+        if not back:
+            self.context.turns.typed()  # a key of the terminal was noted when it was read
         await super().on_event(event)
+        if back or isinstance(self.focused, Input):
+            self.context.turns.done()
+            if back and self.focused is not None:
+                self.focused._check_refresh()  # noqa: SLF001 - what it draws is known to the screen at once
 
     def post_display_hook(self) -> None:
         """Note that the screen was drawn."""

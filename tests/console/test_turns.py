@@ -6,14 +6,17 @@ import asyncio
 
 import pytest
 from textual._styles_cache import StylesCache
+from textual.events import Key
 from textual.strip import Strip
+from textual.timer import Timer
 from textual.widget import Widget
 
-from fleettui.console.sources.feed import SLICE, Turns
+from fleettui.console.sources.feed import SLICE, WRITTEN_S, Turns
 from fleettui.console.tables.fleet import Changes, Reading
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
 from registry.model import Target
+from registry.program import collector
 from tests.console.fleetshow import PLAIN, build, scene, state
 from tests.console.test_screen import playing
 
@@ -47,7 +50,7 @@ async def test_a_large_reading_is_taken_in_a_few_changes_at_a_time_with_the_loop
         await play.until("✖ 100 failed", "header")
         assert sum(taken) == 100
         assert max(taken) <= SLICE
-        assert turns == list(range(1, len(taken)))
+        assert turns == list(range(1, len(taken) + 1))  # also before it is shown
 
 
 async def test_while_a_key_is_on_its_way_to_the_screen_changes_wait() -> None:
@@ -58,8 +61,43 @@ async def test_while_a_key_is_on_its_way_to_the_screen_changes_wait() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not waiting.done()
+    turns.shown()  # of something else
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    turns.done()
+    assert turns.due
     turns.shown()
+    assert not turns.due
     await asyncio.wait_for(waiting, 5)
+
+
+@pytest.mark.parametrize("key", ["down", "pagedown", "2"])
+async def test_what_a_key_does_is_drawn_without_a_wait_for_the_next_frame(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with playing(scene()) as play:
+        drawn = asyncio.Event()
+        await play.press("up")
+        monkeypatch.setattr(play.main.context.turns, "shown", drawn.set)
+        monkeypatch.setattr(Timer, "resume", lambda _: None)  # no frame comes by itself
+        play.main.app.post_message(Key(key, key if len(key) == 1 else None))
+        await asyncio.wait_for(drawn.wait(), 5)
+
+
+async def test_garbage_is_looked_for_after_a_key_was_shown_and_not_while_another_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[None] = []
+    monkeypatch.setattr(collector, "collect_young", lambda: looks.append(None))
+    turns = Turns()
+    for expected in (1, 1):
+        turns.typed()
+        turns.done()
+        turns.shown()
+        if looks:
+            turns.typed()  # the next one
+        await asyncio.sleep(4 * WRITTEN_S)
+        assert len(looks) == expected
 
 
 async def test_changes_do_not_wait_for_ever_for_a_key_that_draws_nothing() -> None:

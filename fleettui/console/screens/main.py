@@ -239,10 +239,9 @@ class MainScreen(Screen[None]):
         try:
             async for reading in self.context.feed.readings():
                 changes = NO_CHANGES
-                for number, part in enumerate(reading.parts(SLICE)):
-                    if number:
-                        await self.context.turns.give_way()
+                for part in reading.parts(SLICE):
                     changes = changes.then(self.fleet.apply(part, self.context.clock()))
+                    await self.context.turns.give_way()
                 self.apply(reading, changes)
         except FleetError as error:
             reason = f"{error}; restart the console"
@@ -276,6 +275,11 @@ class MainScreen(Screen[None]):
         self.status.show(text)
 
     # Drawing
+
+    def on_idle(self) -> None:
+        """Draw what a key did at once: Textual would wait for its next frame, up to a sixtieth of a second."""
+        if self.context.turns.due:
+            self._on_timer_update()
 
     def _tick(self) -> None:
         self.views.open.table.tick()

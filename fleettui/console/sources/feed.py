@@ -17,12 +17,14 @@ from fleettui.console.tables.fleet import Reading
 from registry.etcd import Etcd
 from registry.etcd.health import keep_watch
 from registry.keys import Table
+from registry.program import collector
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 UNREAD = (Table.CRASHES, Table.CONTENTS)  # what was kept of crashes is read when it is shown
 FOLLOWED = tuple(table for table in Table if table not in UNREAD)
 INTERVAL_S = 0.1
 SLICE = 16  # changes that are taken in before keys get a turn: about 2 ms
+WRITTEN_S = 0.005  # what was drawn has reached the terminal after that
 TYPING_S = 0.05  # a key is seen after that, or does nothing that is seen
 AWAY_S = 5.0  # an operator is watching: a registry that is back is shown soon
 Connect = Callable[[], AbstractAsyncContextManager[Operator]]
@@ -49,19 +51,35 @@ class Feed(Protocol):
 
 
 class Turns:
-    """Whose turn it is, when there are keys and changes of the fleet: keys go first."""
+    """Whose turn it is, when there are keys and changes of the fleet: keys go first.
+
+    A key is `typed`, then what it does is `done`, then the screen is `shown`.
+    """
 
     def __init__(self) -> None:
         self._seen = asyncio.Event()  # what was typed is on the screen
         self._seen.set()
+        self.due = False  # what was typed is done, and not on the screen yet
 
     def typed(self) -> None:
-        """Note that a key was pressed."""
+        """Note that a key was pressed. From any thread."""
         self._seen.clear()
+
+    def done(self) -> None:
+        """Note that what the key does was done: the screen is to be drawn at once."""
+        self.due = True
 
     def shown(self) -> None:
         """Note that the screen was drawn."""
-        self._seen.set()
+        if self.due:  # else it was drawn for something else
+            self.due = False
+            self._seen.set()
+            asyncio.get_running_loop().call_later(WRITTEN_S, self._tidy)
+
+    def _tidy(self) -> None:
+        """Look for garbage now: just after one key is the longest time until the next."""
+        if self._seen.is_set():
+            collector.collect_young()
 
     async def give_way(self) -> None:
         """Let the others have a turn; while a key has not reached the screen yet, until it has."""

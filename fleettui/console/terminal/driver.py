@@ -4,6 +4,9 @@ Textual's own driver waits without end for room to write once its writer thread 
 over and over. Here what cannot be written is dropped, and `give_up` stops reading and writing for good. `leaving`
 watches for the terminal's end. What is typed is read by `typing`, and nothing that is typed ends the reading.
 
+A frame goes to the terminal at once, as far as there is room. Only the rest waits for the writer thread, which has
+to get a processor, and Python's lock, before it can write.
+
 Where the terminal's locale has no UTF-8, every character is drawn as one of ASCII, of as many cells: done here, to
 all that is written, so that no view has to know of it. A locale that nobody set counts as UTF-8, as systemd has it;
 C and POSIX do not when they are set.
@@ -15,12 +18,15 @@ import os
 import select
 import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import IO, Any, cast
 
 from rich.cells import get_character_cell_size
 from textual.app import App
+from textual.drivers._writer_thread import WriterThread
 from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Key
 from textual.message import Message
 
 from fleettui.console.terminal.typing import Decoder, KeyParser, is_possible
@@ -68,7 +74,9 @@ class TerminalDriver(LinuxDriver):
         super().__init__(*arguments, **options)
         self._as_ascii = not has_utf8(os.environ)
         self.gone = threading.Event()
-        self._file = cast("Any", Forgiving(cast("IO[str]", self._file), self.gone))
+        self.key_read: Callable[[], None] = lambda: None
+        self._output = Output(cast("IO[str]", self._file), self.gone)
+        self._file = cast("Any", self._output)
 
     def give_up(self) -> None:
         """Read and write nothing more. From any thread."""
@@ -79,12 +87,18 @@ class TerminalDriver(LinuxDriver):
         """Write, unless the terminal is gone."""
         writer = self._writer_thread
         if not self.gone.is_set() and writer is not None and writer.is_alive():
-            writer.write(plain(data) if self._as_ascii else data)
+            self._output.write_now(plain(data) if self._as_ascii else data, writer)
 
     def start_application_mode(self) -> None:
         """Take the terminal, if it is still there."""
         if not self.gone.is_set():
+            self._output.open()
             super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Write what is left, and end the writer thread."""
+        super().close()
+        self._output.close()
 
     def _run_input_thread(self) -> None:
         try:
@@ -111,31 +125,68 @@ class TerminalDriver(LinuxDriver):
     def process_message(self, message: Message) -> None:
         """Pass on what was typed, if a terminal may mean it."""
         if is_possible(message):
+            if isinstance(message, Key):
+                self.key_read()
             super().process_message(message)
 
 
-class Forgiving:
-    """A file whose reader may go away: what cannot be written is dropped, and the writer thread goes on."""
+class Output:
+    """The terminal's file, whose reader may go away: what cannot be written is dropped, and the writing goes on.
+
+    Two threads write, never at the same time: the app's, until there is no room, then the writer thread until it
+    has written all that it was given. Without room the app's must not wait, so it has a descriptor of its own: what
+    is set for a descriptor holds for all that share it, the shell's too.
+    """
 
     def __init__(self, file: IO[str], gone: threading.Event) -> None:
         self._file, self._gone = file, gone
+        self._direct: int | None = None
+        self._given = self._taken = 0  # pieces that the writer thread got, and has written
 
-    def write(self, text: str) -> int:
-        """Write a text, or drop it."""
-        if not self._gone.is_set():
+    def open(self) -> None:
+        """Open the terminal once more, to write without waiting; where there is none, the thread writes all."""
+        with suppress(OSError):
+            terminal = os.ttyname(self._file.fileno())
+            self._direct = os.open(terminal, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+
+    def close(self) -> None:
+        """Write no more at once."""
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
+
+    def write_now(self, text: str, writer: WriterThread) -> None:
+        """Write as much as there is room for, and let the writer thread write the rest."""
+        left: str | bytes = text
+        if self._direct is not None and self._given == self._taken:
+            data = text.encode(self._file.encoding, self._file.errors or "strict")
             try:
-                return self._file.write(text)
-            except (OSError, ValueError):
+                left = data[os.write(self._direct, data) :]
+            except BlockingIOError:
+                left = data
+            except OSError:
                 self._gone.set()
-        return len(text)
+                return
+        if left:
+            self._given += 1
+            writer.write(cast("str", left))
 
-    def flush(self) -> None:
-        """Flush, or drop what is left."""
+    def write(self, piece: str | bytes) -> int:
+        """Write a piece, or drop it. For the writer thread, which waits for room."""
         if not self._gone.is_set():
             try:
+                if isinstance(piece, str):
+                    self._file.write(piece)
+                else:
+                    cast("IO[bytes]", cast("Any", self._file).buffer).write(piece)
                 self._file.flush()
             except (OSError, ValueError):
                 self._gone.set()
+        self._taken += 1
+        return len(piece)
+
+    def flush(self) -> None:
+        """Do nothing: each piece was flushed."""
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -151,6 +202,13 @@ def give_up(app: App[Any]) -> None:
     driver = app._driver  # noqa: SLF001 - Textual has no other name for it
     if isinstance(driver, TerminalDriver):
         driver.give_up()
+
+
+def notice_keys(app: App[Any], read: Callable[[], None]) -> None:
+    """Have `read` called, in the thread that reads, for each key before the app gets it."""
+    driver = app._driver  # noqa: SLF001 - the same
+    if isinstance(driver, TerminalDriver):
+        driver.key_read = read
 
 
 def is_gone(app: App[Any]) -> bool:
