@@ -66,6 +66,8 @@ class MainScreen(Screen[None]):
     View { height: 1fr; }
     Table { height: 1fr; }
     Prompt { height: 1; border: none; padding: 0 1 0 3; background: $bar; display: none; }
+    MainScreen.crowded JournalPane { min-height: 0; max-height: 0; }
+    MainScreen.crowded JournalPane.alone { max-height: 100%; }
     #operations, #banner, #candidates { display: none; }
     #footer { background: $panel; }
     #views.strip { height: 1; }
@@ -306,6 +308,7 @@ class MainScreen(Screen[None]):
         self.refresh_all()
         self.footer.show_operations()
         if (line := self.prompts.asking) is not None:
+            line.make_room()
             line.show_candidates()
 
     def _show_operations(self) -> None:

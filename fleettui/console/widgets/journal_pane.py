@@ -127,8 +127,9 @@ class PaneRoom:
 
     def fit(self) -> None:
         """Take no more than the screen has by now."""
-        chosen = self._chosen
-        self._pane.styles.height = "1fr" if self.zoomed or self.whole else chosen and self._within(chosen)
+        chosen, alone = self._chosen, self.zoomed or self.whole
+        self._pane.set_class(alone, "alone")
+        self._pane.styles.height = "1fr" if alone else chosen and self._within(chosen)
 
     def _within(self, height: int) -> int:
         rows = self._pane.screen.size.height

@@ -25,6 +25,7 @@ from fleettui.console.widgets.drawing import Band, rows_within, width_of
 from fleettui.escape import escape
 
 LINES = 3  # of candidates, at most
+LOW = 12  # lines of a screen below which the line and a journal beside a table have no room together
 BAND = "#candidates"  # where they are shown
 
 
@@ -146,6 +147,7 @@ class Prompt(Input):
     def open(self, value: str = "") -> None:
         """Show it and put the cursor at its end."""
         self.display = True
+        self.make_room()
         self.cursor_blink = False
         self._has_error = self.pasted = False
         self._ahead = None
@@ -157,9 +159,14 @@ class Prompt(Input):
     def close(self) -> None:
         """Take it away."""
         self.display = False
+        self.make_room()
         self.screen.query_one(BAND, Band).put()
         for key in self._typed_ahead():
             self.app.post_message(key)
+
+    def make_room(self) -> None:
+        """Mark a low screen while the line is open, for what else is on it."""
+        self.screen.set_class(self.display and self.screen.size.height < LOW, "crowded")
 
     def show_error(self, error: str) -> None:
         """Say what is wrong with the line, and leave it as it is."""
