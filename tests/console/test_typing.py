@@ -47,6 +47,37 @@ def test_an_escape_that_is_pressed_does_not_wait_for_the_beginning_of_a_paste() 
     assert decoder.decode(b"[201~\x1b") == "\x1b[201~\x1b"
 
 
+def typed(data: str, size: int = 4096) -> list[str]:
+    """The keys of a burst, and those that nothing has followed."""
+    parser = KeyParser()
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    messages = [message for each in pieces for message in parser.feed(each)]
+    parser._timeout_time = 0.0 if parser._timeout_time is not None else None
+    return keys([*messages, *parser.tick()])
+
+
+@pytest.mark.parametrize("size", [1, 4096])
+@pytest.mark.parametrize(
+    "character", [chr(code) for code in range(32, 127) if chr(code) not in "bf"] + ["§", "é", "€"]
+)
+def test_an_escape_and_a_character_in_one_burst_are_two_keys(character: str, size: int) -> None:
+    (alone,) = typed(character)
+    assert typed(f"\x1b{character}", size) == ["escape", alone]
+    assert typed(f"\x1b{character}\x1b", size) == ["escape", alone, "escape"]
+    if character not in "[OP]X^_":
+        assert typed(f"\x1b{character}{character}", size) == ["escape", alone, alone]
+
+
+def test_a_long_burst_that_begins_like_a_sequence_has_no_character_that_nobody_typed() -> None:
+    assert typed("\x1b[" + "x^" * 20) == ["escape", "left_square_bracket", *["x", "circumflex_accent"] * 20]
+
+
+def test_sequences_of_keys_stay_keys() -> None:
+    assert typed("\x1b[A\x1bOP\x1bb\x1bf\x1b\x7f\x1b[1;3D") == [
+        "up", "f1", "ctrl+left", "ctrl+right", "ctrl+w", "alt+left"
+    ]  # fmt: skip
+
+
 def test_a_size_that_no_terminal_has_is_passed_over() -> None:
     sizes = [b"\x1b[48;24;80;0;0t", b"\x1b[48;0;0;0;0t", b"\x1b[48;99999999;80;1;1t"]
     assert [is_possible(message) for each in sizes for message in read(each)] == [True, False, False]
