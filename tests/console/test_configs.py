@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from textual.widgets import Button
 
 from fleettui.console.pages.file import ConfigOrder, content_page, versions_page
 from fleettui.console.screens.confirm import ConfirmScreen
@@ -174,6 +175,7 @@ async def test_the_units_that_lag_behind_are_rolled_out_after_a_question() -> No
         await play.press("7", "j", "j", "O")
         assert isinstance(play.stage.app.screen, ConfirmScreen)
         assert "Roll out the newest configs to 2 units?" in question(play)
+        assert str(play.stage.app.screen.query_one("#go", Button).label) == "Roll out (y)"
         assert "fleetctl rollout shop@3.service shop@4.service --at-a-time 1" in question(play)
         await play.press("y")
         assert play.stage.port.calls == [("roll 1", ("shop@3.service", "shop@4.service"))]

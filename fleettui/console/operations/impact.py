@@ -57,8 +57,8 @@ class Survey:
     it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `at_once`: how many
     of what stops are down at a time, at most; 0: all. `at_a_time`: the operator is asked how many at a time, and
     this is offered, then what he chose; "": not asked. `rolled`: the command for that, where it is another;
-    `policy`: its flags beside that. `moves`: the units that go elsewhere, as planned on `snapshot`. `refusal`: why
-    it cannot be done.
+    `policy`: its flags beside that. `answer`: what saying yes to it does, where that is not called like the verb.
+    `moves`: the units that go elsewhere, as planned on `snapshot`. `refusal`: why it cannot be done.
     """
 
     question: str = ""
@@ -73,6 +73,7 @@ class Survey:
     at_a_time: str = ""
     rolled: str = ""
     policy: str = ""
+    answer: str = ""
     moves: tuple[Move, ...] = ()
     snapshot: Snapshot = NOTHING_KNOWN
     refusal: str = ""

@@ -103,7 +103,7 @@ class ConfirmScreen(Renewing[Survey | None]):
                 yield Band(id="pace", padding=1)
             with Horizontal():
                 yield Button("Cancel (n)", id="cancel", compact=True)
-                yield Button(f"{asked.verb.capitalize()} (y)", id="go", compact=True)
+                yield Button(f"{(asked.answer or asked.verb).capitalize()} (y)", id="go", compact=True)
 
     def on_mount(self) -> None:
         """Give the focus to Cancel, or to the line for the word."""

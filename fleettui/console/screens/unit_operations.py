@@ -298,19 +298,22 @@ class UnitOperations:
             )
             return
         others = sharing(snapshot, name, found[0].hash) if parse(name).is_template else []
-        question = f"Bring back {found[back].hash[:SHORT]} for"
-        self._replace(question, dict.fromkeys([name, *others], text), policy=policy)
+        what = f"Bring back {found[back].hash[:SHORT]} for"
+        self._replace(what, dict.fromkeys([name, *others], text), policy=policy, answer="bring back")
 
     def _replace(
-        self, question: str, texts: Mapping[str, str], rolled: str = "", policy: Policy | None = None
-    ) -> None:
+        self, what: str, texts: Mapping[str, str], rolled: str = "", policy: Policy | None = None,
+        *, answer: str = "roll out",
+    ) -> None:  # fmt: skip
         """Give units of the registry other texts, after asking; `rolled`: how a command line says it, if not so."""
         target = Target.INACTIVE
 
         def survey(reading: Reading) -> Survey:
             found = self.survey_texts(reading, texts, target, replacing=True)
             pace = policy.at_a_time if policy else found.at_a_time
-            asked = replace(found, question=f"{question} {_named([*texts])}?", always=True, at_a_time=pace)
+            asked = replace(
+                found, question=f"{what} {_named([*texts])}?", always=True, at_a_time=pace, answer=answer
+            )
             asked = replace(asked, rolled=rolled or found.rolled)
             asked = replace(asked, policy=policy.flags if policy else "")
             return asked.paced(pace) if pace else asked
