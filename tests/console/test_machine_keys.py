@@ -53,6 +53,14 @@ async def test_the_footer_names_machine_keys_in_the_machines_view_only() -> None
         assert "start" not in play.text("footer")
 
 
+async def test_a_drain_of_several_machines_says_nothing_twice() -> None:
+    async with playing() as play:
+        await play.press("2", "*", "D")
+        told = [line for line in asked(play).splitlines() if line.startswith("·")]
+        assert len(told) == len({*told})
+        assert sum("global unit" in line for line in told) == 1
+
+
 async def test_a_drain_says_first_which_units_move_where_and_which_cannot() -> None:
     async with playing() as play:
         await play.press("2", "D")

@@ -197,7 +197,14 @@ def arriving_lines(texts: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> 
 def machine_lines(verb: MachineVerb, machines: Sequence[str], snapshot: Snapshot, keys: Keys) -> list[str]:
     """Return what will happen to the units of machines."""
     if verb is MachineVerb.DRAIN:
-        return [line for each in plan(snapshot, machines, keys) for line in _drain_lines(each, snapshot)]
+        plans = plan(snapshot, machines, keys)
+        lines = [line for each in plans for line in _drain_lines(each, snapshot)]
+        if stays := sorted({unit for each in plans for unit in each.stays}, key=natural):
+            remain = "stays" if len(stays) == 1 else "stay"
+            lines.append(
+                f"{counted(len(stays), 'global unit')} {remain} there: {escape(listed(stays, MACHINES_NAMED))}"
+            )
+        return lines
     stay = sum(len(present(snapshot, machine)) for machine in machines)
     if verb is MachineVerb.CORDON:
         return [f"Nothing new is placed there; {counted(stay, 'unit')} stay and go on running."]
@@ -239,7 +246,7 @@ def move_lines(
 
 def _drain_lines(found: DrainPlan, snapshot: Snapshot) -> Iterator[str]:
     host = escape(machine_name(snapshot, found.machine))
-    moves, stuck, stays = found.moves, found.stuck, found.stays
+    moves, stuck = found.moves, found.stuck
     if not moves and not stuck:
         yield f"Nothing on {host} has to move."
     if moves:
@@ -255,6 +262,3 @@ def _drain_lines(found: DrainPlan, snapshot: Snapshot) -> Iterator[str]:
         yield f"{escape(each.unit)} stays and blocks the drain: {escape(each.summary)}"
     if more := len(stuck[MACHINES_NAMED:]):
         yield f"{counted(more, 'more unit')} {'stays' if more == 1 else 'stay'}, too."
-    if stays:
-        stay = "stays" if len(stays) == 1 else "stay"
-        yield f"{counted(len(stays), 'global unit')} {stay} there: {escape(listed(stays, MACHINES_NAMED))}"
