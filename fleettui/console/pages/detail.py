@@ -20,12 +20,13 @@ from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import UnitRow, host, in_words, writer_name
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
 from fleettui.console.text.formatting import age, share, since, size, sparkline, when
-from fleettui.console.text.subject import CONFIG_KINDS, Subject, SubjectKind, Tab, machine_subject, unit_subject
+from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, unit_subject
 from fleettui.escape import escape
 from fleettui.verbs import Verb
 from registry.keys import DEFAULT_KEYS, Keys
 from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
+from registry.model import Event
 from registry.wording import and_more
 
 ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO, Verb.REDO})
@@ -132,13 +133,8 @@ def event_page(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
     """The page of events: who did what, and why; each line leads to the unit or machine."""
     if subject.kind is SubjectKind.ROLLOUT:
         return rollout_events(snapshot, subject.name, now)
-    of_unit, about = subject.kind is SubjectKind.UNIT, CONFIG_KINDS.get(subject.kind)
-    found = [
-        event
-        for _, event in sorted(snapshot.events.items(), reverse=True)
-        if (config_told(event) == (about, subject.name) if about
-            else event.unit == subject.name if of_unit else event.machine == subject.name)
-    ]  # fmt: skip
+    of_unit = subject.kind is SubjectKind.UNIT
+    found = [event for _, event in sorted(snapshot.events.items(), reverse=True) if _is_about(event, subject)]
     if not found:
         return [plain("nothing is known to have happened; the registry keeps the last 7 days", Tone.QUIET)]
     page: RichText = []
@@ -159,6 +155,12 @@ def event_page(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
     if len(found) > SHOWN:
         page.append(plain(f"and {len(found) - SHOWN:,} older ones", Tone.QUIET))
     return page
+
+
+def _is_about(event: Event, subject: Subject) -> bool:
+    if subject.need is not None:
+        return config_told(event) == (subject.need.kind, subject.need.name)
+    return subject.name == (event.unit if subject.kind is SubjectKind.UNIT else event.machine)
 
 
 HEAVY = frozenset({Tab.PLACEMENT, Tab.DEPENDENCIES, Tab.DRAIN})  # they look at the whole fleet

@@ -280,7 +280,7 @@ class DetailView(View[UnitRow]):
             wanted = (*wanted, record.versions[min(self.older, len(record.versions) - 1)])
         reads = self.tab is Tab.CONTENT or (self.tab is Tab.VERSIONS and kind is NeedKind.SECRET)
         contents = self._contents.of(kind, name, wanted) if reads else {}
-        holders = self._fleet.configs.holders(f"{self.subject.kind} {name}")
+        holders = self._fleet.configs.holders(str(self.subject.need))
         return ConfigOrder(dict(holders), contents, shown_key(BY_ID["roll_out"], self._keymap))
 
     def _trends_here(self) -> tuple[Trend, ...]:
@@ -330,7 +330,7 @@ class DetailView(View[UnitRow]):
             known = self._fleet.rollouts.rows.get(self.subject.name)
             return (*lead, name, Cell("  "), state_cell(known) if known else Cell("✖ gone", Tone.BAD))
         if self.subject.kind in CONFIG_KINDS:
-            held = self._fleet.configs.rows.get(f"{self.subject.kind} {self.subject.name}")
+            held = self._fleet.configs.rows.get(str(self.subject.need))
             told = Cell(f"  {self.subject.kind} · version {held.version}", Tone.QUIET) if held else None
             return (*lead, name, told or Cell("  ✖ not in the registry", Tone.BAD))
         row = self.table.listing.rows.get(self.subject.name)

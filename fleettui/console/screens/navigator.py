@@ -221,7 +221,7 @@ class Selection:
         if self._views.key_scope != view.name_:
             return None
         if self._views.in_detail:
-            return self._fleet.configs.lagging([f"{detail.subject.kind} {detail.subject.name}"])
+            return self._fleet.configs.lagging([str(detail.subject.need)])
         return self._fleet.configs.lagging(row.key for row in view.table.listing.chosen())
 
     def subject(self) -> Subject | None:

@@ -91,7 +91,7 @@ class ConfigRows:
                 elif address.table is Table.FILES:
                     units |= self._unread.pop(address.first, set())
                 elif address.table in KINDS:
-                    keys.add(f"{KINDS[address.table].lower()} {address.first}")
+                    keys.add(str(Need(KINDS[address.table], address.first)))
         known: dict[str, dict[str, str]] = {}
         for unit in units:
             keys |= self._hold(snapshot, unit, known)
@@ -148,7 +148,7 @@ class ConfigRows:
 
 def row_key(record: Config | Secret) -> str:
     """What its row is called: "config web"."""
-    return f"{_kind(record).lower()} {record.name}"
+    return str(Need(_kind(record), record.name))
 
 
 def _kind(record: Config | Secret) -> NeedKind:

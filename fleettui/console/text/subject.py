@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.units.pins import NeedKind
+from registry.units.pins import Need, NeedKind
 
 
 class SubjectKind(StrEnum):
@@ -44,6 +44,12 @@ class Subject:
     kind: SubjectKind
     name: str
     machine: str = ""
+
+    @property
+    def need(self) -> Need | None:
+        """The config or the secret, as a unit file asks for it; None for what is neither."""
+        kind = CONFIG_KINDS.get(self.kind)
+        return Need(kind, self.name) if kind is not None else None
 
     @property
     def tabs(self) -> tuple[Tab, ...]:
