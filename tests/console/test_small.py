@@ -30,7 +30,7 @@ def test_what_is_drawn_in_ascii_is_ascii_and_as_wide(text: str) -> None:
 
 def test_states_differ_in_ascii() -> None:
     assert len({*plain("●○◌◐✖")}) == 5
-    assert plain("café … größer") == "cafe . groBer".replace("B", "?")
+    assert plain("café … größer") == "cafe ~ groBer".replace("B", "?")
     assert all(chr(code).isascii() for code in ALIKE.values())
 
 
@@ -79,6 +79,24 @@ async def test_what_matters_is_in_sight(size: tuple[int, int], tmp_path: Path) -
 
 
 @pytest.mark.skipif(not Path("/usr/bin/tmux").exists(), reason="tmux is not installed")
+@pytest.mark.parametrize("keys", ["J tab", "J tab z", "l", "d", "2"])
+async def test_the_line_that_is_typed_is_in_sight_and_the_rows_that_it_is_about(keys: str) -> None:
+    async with playing(lively(), size=(30, 8)) as play:
+        await play.press("down", "down", *keys.split())
+        before = screen(play)
+        await play.press("colon", "s", "t", "a")
+        shown = screen(play)
+        assert shown[-2].startswith(" : start")
+        assert shown[-3].split() == ["start", "status"]
+        assert {len(line) for line in shown} == {30}, "nothing scrolls"
+        if keys == "J tab":
+            assert "▌   db.service" in "\n".join(shown)
+        await play.press("escape")
+        if keys != "2":
+            await play.press("tab")
+        assert {*screen(play)[:-2]} >= {line for line in before[3:5] if "db" in line}
+
+
 def test_a_terminal_without_utf8_shows_the_fleet(tmp_path: Path) -> None:
     def tmux(*words: str) -> str:
         environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TERM": "xterm", "HOME": str(tmp_path)}

@@ -20,7 +20,7 @@ import threading
 import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import IO, Any, cast
+from typing import Any, TextIO, cast
 
 from rich.cells import get_character_cell_size
 from textual.app import App
@@ -37,7 +37,7 @@ TICK_S = 0.1  # an escape alone is the key once nothing has followed it
 VARIABLES = ("LC_ALL", "LC_CTYPE", "LANG")  # the first that is set counts: locale(7)
 ALIKE = str.maketrans(
     "●○◌◐✖✓▾▸▴◀▶─━═│┃┌┐└┘├┤┬┴┼╭╮╰╯…·→←↑↓▁▂▃▄▅▆▇█▌▐▏▎▍▋▊▉▔■□▪⌕—–“”‘’✗⚠◆▲▼░▒▓╸╺⇧‖•↺↻",  # noqa: RUF001 - drawn by others
-    "*o.~xvv>^<>---||+++++++++++++.-><^v_.-=+*%#||||||||^#o./--\"\"''x!*^v:%#--^|*@@",
+    "*o.~xvv>^<>---||+++++++++++++~-><^v_.-=+*%#||||||||^#o./--\"\"''x!*^v:%#--^|*@@",
 )
 
 
@@ -75,7 +75,7 @@ class TerminalDriver(LinuxDriver):
         self._as_ascii = not has_utf8(os.environ)
         self.gone = threading.Event()
         self.key_read: Callable[[], None] = lambda: None
-        self._output = Output(cast("IO[str]", self._file), self.gone)
+        self._output = Output(cast("TextIO", self._file), self.gone)
         self._file = cast("Any", self._output)
 
     def give_up(self) -> None:
@@ -138,7 +138,7 @@ class Output:
     is set for a descriptor holds for all that share it, the shell's too.
     """
 
-    def __init__(self, file: IO[str], gone: threading.Event) -> None:
+    def __init__(self, file: TextIO, gone: threading.Event) -> None:
         self._file, self._gone = file, gone
         self._direct: int | None = None
         self._given = self._taken = 0  # pieces that the writer thread got, and has written
@@ -178,7 +178,7 @@ class Output:
                 if isinstance(piece, str):
                     self._file.write(piece)
                 else:
-                    cast("IO[bytes]", cast("Any", self._file).buffer).write(piece)
+                    self._file.buffer.write(piece)
                 self._file.flush()
             except (OSError, ValueError):
                 self._gone.set()
