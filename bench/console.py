@@ -11,6 +11,7 @@ import asyncio
 import os
 import random
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -37,6 +38,8 @@ HERE = Path(__file__).parent
 DOWN, UP, PAGE_UP, END = b"\x1b[B", b"\x1b[A", b"\x1b[5~", b"\x1b[F"
 DEMO = Size(14, 3)
 RATE = 1000.0
+ECHO = """import os; os.write(1, b"ready")
+while typed := os.read(0, 100): os.write(1, typed)"""
 
 
 class Bench:
@@ -116,12 +119,11 @@ class Bench:
         ]
 
     def _under_load(self) -> list[Figure]:
-        bare = _bare_latencies()
-        with self._console(self.large) as pty, self._writer() as writer:
+        with self._console(self.large) as pty, self._writer() as writer, _echo() as echo:
             pty.until("a00000.service")
             pty.rest(4)
             share = _share(pty, self.seconds)
-            waits = _walk(pty, self.size, 300)
+            waits, bare = _walk(pty, self.size, 300, echo)
             resident = pty.resident_mib()
         written = float(writer.read_text().split()[-1])
         return [
@@ -204,17 +206,22 @@ def _share(pty: Pty, seconds: float) -> float:
     return 100 * (pty.cpu_s() - before) / (time.monotonic() - began)
 
 
-def _walk(pty: Pty, size: Size, presses: int) -> list[float]:
-    """Move the cursor up and down over the rows; how long each move takes to be seen."""
+def _walk(pty: Pty, size: Size, presses: int, echo: Pty) -> tuple[list[float], list[float]]:
+    """Move the cursor up and down over the rows; how long each move takes to be seen, and what an echo takes.
+
+    The echo is asked in the same minute under the same load, a moment after the console's answer: what it waits for
+    is a processor, and no more.
+    """
     lot = random.Random(3)
     names = sorted(name for name, _ in units(size) if name.startswith("a"))
-    at, waits = 0, []
-    for _ in range(presses):
+    at, waits, bare = 0, list[float](), list[float]()
+    for number in range(presses):
         step = -1 if at > 3 and lot.random() < 0.3 else 1
         at += step
         waits.append(_press(pty, DOWN if step > 0 else UP, f"▌ {names[at]}"))
         pty.rest(lot.uniform(0.03, 0.2))
-    return waits
+        bare.append(_press(echo, b"%d;" % number, f"{number};"))
+    return waits, bare
 
 
 def _find(pty: Pty, word: str) -> None:
@@ -251,12 +258,19 @@ def _newest(pty: Pty) -> int:
     return int(re.findall(r"(\d+) GET", pty.text)[-1])
 
 
-def _bare_latencies() -> list[float]:
-    """What a pty takes to give back what is typed, with cat in it."""
-    with Pty(["sh", "-c", "stty raw -echo; echo ready; exec cat"], os.environ) as pty:
+@contextmanager
+def _echo() -> Iterator[Pty]:
+    """A Python in a pty that gives back what is typed, and does nothing else."""
+    with Pty(["sh", "-c", f"stty raw -echo; exec {shlex.quote(sys.executable)} -c '{ECHO}'"], os.environ) as pty:
         pty.until("ready")
         pty.rest(0.3)
-        waits = []
+        yield pty
+
+
+def _bare_latencies() -> list[float]:
+    """What a pty takes to give back what is typed, with an echo in it."""
+    with _echo() as pty:
+        waits = list[float]()
         for number in range(200):
             waits.append(_press(pty, b"%d;" % number, f"{number};"))
             pty.rest(0.01)
@@ -267,7 +281,7 @@ def _latencies(what: str, waits: Sequence[float], bare: Sequence[float]) -> list
     milliseconds = sorted(1000 * each for each in waits)
     beside = sorted(1000 * each for each in bare)
     return [
-        Figure(f"{what}, {name}", _part(milliseconds, part), "ms", reach, _part(beside, part), "cat in a pty")
+        Figure(f"{what}, {name}", _part(milliseconds, part), "ms", reach, _part(beside, part), "an echo in a pty")
         for name, part, reach in (("p50", 0.5, None), ("p99", 0.99, 50.0), ("worst", 1.0, None))
     ]
 
