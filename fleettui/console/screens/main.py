@@ -87,7 +87,11 @@ class MainScreen(Screen[None]):
             self, views, selection, fleet, dock, refresh=self.refresh_all, show_status=status.show
         )
         self.runner = runner = OperationRunner(
-            context.port, context.clock, self._show_operations, context.keys, context.barred
+            context.port,
+            context.clock,
+            lambda: self.footer.show_operations(),  # noqa: PLW0108 - the footer is made below
+            context.keys,
+            context.barred,
         )
         identity, pace = context.identity, context.saved.pace if context.saved else ""
         care = Care(identity.cluster, identity.protected, context.confirm_from)
@@ -310,9 +314,6 @@ class MainScreen(Screen[None]):
         if (line := self.prompts.asking) is not None:
             line.make_room()
             line.show_candidates()
-
-    def _show_operations(self) -> None:
-        self.footer.show_operations()
 
     def _selection_changed(self) -> None:
         self.refresh_all()
