@@ -50,10 +50,21 @@ SCRIPT = """\
 # left, once the deadline in lease-deadline has passed: BOOT DEADLINE AHEAD GRACE DEADLINE, times in 1/100 s.
 read -r here </proc/sys/kernel/random/boot_id
 nap=100 grace=100 torn=0 digits=[0-9][0-9][0-9][0-9]
-pause() {{
+in_seconds() {{
     part=$(($1 % 100))
     [ "$part" -gt 9 ] || part=0$part
-    sleep "$(($1 / 100)).$part"
+    seconds=$(($1 / 100)).$part
+}}
+pause() {{
+    in_seconds "$1"
+    sleep "$seconds"
+}}
+kill_groups() {{  # at once, and without systemd, which takes a call for each unit
+    for unit do
+        for group in "{groups}/$unit" "{groups}"/*.slice/"$unit"; do
+            [ ! -e "$group/cgroup.kill" ] || echo 1 >"$group/cgroup.kill"
+        done
+    done
 }}
 while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each time: it may be made anew
     if [ ! -e lease-units.due ]; then  # else this was killed on the way
@@ -92,6 +103,7 @@ while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each 
         [ "$noted" ] && [ "$unit" = "${{unit#+}}" ] || set -- "$@" "${{unit#?}}"
     done
     if [ -z "$noted" ] && [ $# -gt 0 ]; then
+        in_seconds "$grace"
         {{
             for unit do
                 shift
@@ -104,13 +116,16 @@ while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each 
             done
             echo !
         }} 1<>lease-units.due 3<<STATES  # in place: there may be no room for another file
-$(systemctl {manager} is-active -- "$@")
+$(timeout "$seconds" systemctl {manager} is-active -- "$@")
 STATES
     fi
     if [ $# -gt 0 ]; then
-        systemctl {manager} stop --no-block -- "$@"
-        echo "stopped $# units: this machine's lease was not renewed in time" &  # nothing may hold up what follows
+        systemctl {manager} stop --no-block -- "$@" & stop=$!  # nothing may hold up what follows
+        echo "stopped $# units: this machine's lease was not renewed in time" &
         pause "$grace"
+        kill_groups "$@"
+        wait "$stop"
+        kill_groups "$@"  # what came up again before systemd heard that it is to stop
         systemctl {manager} kill --signal=KILL -- "$@" 2>/dev/null
         read -r up _ </proc/uptime
         mv lease-units.due "lease-units.stopped.$up"
@@ -119,6 +134,11 @@ STATES
     fi
 done
 """
+GROUPS, SYSTEM = (
+    Path("/sys/fs/cgroup"),
+    "system.slice",
+)  # those of a unit with a slice of its own are systemd's to kill
+USER = "user.slice/user-{uid}.slice/user@{uid}.service/app.slice"
 RAN, ASIDE, NOTED, UNNOTED = "+", " ", "!", "."  # lines of a list: a unit that ran, one that did not; its last line
 
 
@@ -139,10 +159,16 @@ class SwitchCalls(Protocol):
 
 
 class LeaseSwitch:
-    """The switch of one machine. `links` is where systemd finds units made at run time; `state` where ours lie."""
+    """The switch of one machine. `links` is where systemd finds units made at run time; `state` where ours lie.
 
-    def __init__(self, systemd: SwitchCalls, links: Path, state: Path, bus: str, boot_id: str) -> None:
+    `groups` is where the control groups of services lie.
+    """
+
+    def __init__(
+        self, systemd: SwitchCalls, links: Path, state: Path, bus: str, boot_id: str, groups: Path | None = None
+    ) -> None:
         self._systemd, self._links, self._state, self._bus, self._boot_id = systemd, links, state, bus, boot_id
+        self._groups = groups or GROUPS / (SYSTEM if bus == "system" else USER.format(uid=os.getuid()))
         self._list, self._deadline = state / "lease-units", state / "lease-deadline"
         self._covered: frozenset[str] = frozenset()
         self._ready = False
@@ -212,7 +238,7 @@ class LeaseSwitch:
         script = self._state / "lease-over.sh"
         priority = PRIORITY if self._bus == "system" else ""
         texts = {
-            script: SCRIPT.format(directory=self._state, manager=f"--{self._bus}"),
+            script: SCRIPT.format(directory=self._state, manager=f"--{self._bus}", groups=self._groups),
             self._links / SERVICE: SERVICE_TEXT.format(script=script, priority=priority),
         }
         changed = [path for path, text in texts.items() if read_text(path) != text]

@@ -65,7 +65,7 @@ def switch(manager: FakeManager, tmp_path: Path) -> LeaseSwitch:
 
 def made(manager: FakeManager, root: Path) -> LeaseSwitch:
     (root / "links").mkdir(exist_ok=True)
-    return LeaseSwitch(manager, root / "links", root, "system", facts.boot_id())
+    return LeaseSwitch(manager, root / "links", root, "system", facts.boot_id(), root / "groups")
 
 
 def listed(root: Path) -> list[str]:
@@ -237,6 +237,24 @@ async def test_the_script_stops_what_is_listed_and_kills_what_is_left(
     ]  # fmt: skip
     assert await switch.fired() == (ODD, NAME)
     assert await switch.fired() == ()
+
+
+@pytest.mark.parametrize("verb", ["is-active", "stop"])
+async def test_invariant_10_stop_a_systemd_that_does_not_answer_holds_up_no_kill(
+    switch: LeaseSwitch, script: Script, tmp_path: Path, verb: str
+) -> None:
+    kills = [tmp_path / "groups" / each / "cgroup.kill" for each in (NAME, f"system-odd.slice/{ODD}")]
+    for each in kills:
+        each.parent.mkdir(parents=True)
+        each.touch()
+    await switch.hold_back(TTL_S, [NAME, ODD])
+    hangs = f'#!/bin/sh\necho "$@" >>{script.log}\n[ "$2" != {verb} ] || exec sleep {10 * WITHIN_S:g}\n'
+    (tmp_path / "tools" / "systemctl").write_text(hangs)
+    script.run()
+    async with asyncio.timeout(WITHIN_S):
+        while not all(each.read_text() for each in kills):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    assert script.asked("stop")
 
 
 async def test_the_script_leaves_alone_what_has_ended_by_itself(switch: LeaseSwitch, script: Script) -> None:
