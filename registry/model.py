@@ -121,9 +121,14 @@ class Unit(Versioned):
                 return each.hash, each.generation
         return self.hash, self.generation
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The hashes of all files that it has: one, and of a global unit those of single machines, too."""
+        return tuple(dict.fromkeys((self.hash, *(each.hash for each in self.on))))
+
     def has_file(self, sha256: str) -> bool:
         """Whether it has this file wherever it is: a rollout that was aborted leaves others on some machines."""
-        return all(each == sha256 for each in (self.hash, *(each.hash for each in self.on)))
+        return self.files == (sha256,)
 
     @property
     def versions(self) -> dict[str, tuple[str, int]]:

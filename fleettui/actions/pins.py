@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import read_texts, read_units
@@ -17,6 +17,7 @@ from registry.units.pins import OPTIONS, Need, NeedKind, is_same, pinned, pins_o
 TABLES = {NeedKind.CONFIG: Table.CONFIG, NeedKind.SECRET: Table.SECRETS}
 Newest = Callable[[Need], str]
 Used = Mapping[tuple[NeedKind, str], Mapping[str, Sequence[str]]]  # by kind and name: units by version
+Holders = Mapping[str, Collection[str]]  # of a config or a secret: versions by unit
 
 
 def newest_versions(snapshot: Snapshot) -> dict[tuple[NeedKind, str], str]:
@@ -129,16 +130,38 @@ async def uses(operator: Operator) -> Used:
     return uses_in(snapshot)
 
 
+async def read_holders(operator: Operator) -> Mapping[tuple[NeedKind, str], Holders]:
+    """Which units have which versions in their present files, by kind and name."""
+    snapshot = await read_snapshot(operator.etcd, operator.keys, (Table.UNITS, Table.FILES))
+    found: dict[tuple[NeedKind, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for need, versions in _versions(snapshot, _present(snapshot)).items():
+        for version, units in versions.items():
+            for unit in units:
+                found[need][unit].add(version)
+    return found
+
+
 def uses_in(snapshot: Snapshot) -> Used:
     """The same, of a snapshot with units, rollouts and files."""
-    named: dict[str, set[str]] = defaultdict(set)  # units, by the hash of a file
-    for unit in snapshot.units.values():
-        for sha in (unit.hash, *(each.hash for each in unit.on)):
-            named[sha].add(unit.name)
+    named = _present(snapshot)
     for rollout in snapshot.rollouts.values():
         for step in () if rollout.state.over else rollout.steps:
             named[step.old].add(step.unit)
             named[step.new].add(step.unit)
+    return _versions(snapshot, named)
+
+
+def _present(snapshot: Snapshot) -> dict[str, set[str]]:
+    """The units, by the hash of each file that they have."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for unit in snapshot.units.values():
+        for sha in unit.files:
+            named[sha].add(unit.name)
+    return named
+
+
+def _versions(snapshot: Snapshot, named: Mapping[str, set[str]]) -> Used:
+    """The units by the versions that their files have; `named` are units by the hash of a file."""
     found: dict[tuple[NeedKind, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for sha, units in named.items():
         file = snapshot.files.get(sha)

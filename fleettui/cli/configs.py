@@ -14,7 +14,7 @@ from fleettui.access.secrets_key import read_public
 from fleettui.actions import configs
 from fleettui.actions.disk import read_files
 from fleettui.actions.operator import Operator
-from fleettui.actions.pins import uses
+from fleettui.actions.pins import Holders, read_holders
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import OK, UsageError
 from fleettui.cli.output import ListFormat, complain, print_json, print_rows, print_verbatim, say
@@ -30,8 +30,8 @@ from registry.units.content import (
     read_config,
     secret_text,
 )
-from registry.units.pins import NeedKind, check_name
-from registry.wording import counted
+from registry.units.pins import NeedKind, check_name, older_holders
+from registry.wording import counted, listed
 
 LISTED = ("name", "version", "since", "by", "content", "units", "older")
 VERSIONS = ("version", "hash", "since", "by", "content", "units")
@@ -127,27 +127,27 @@ def act_of(command: str, words: list[str], acts: dict[str, tuple[int, int | None
 async def look_after(operator: Operator, kind: NeedKind, act: str, words: list[str], flags: Namespace) -> int:
     """List, tell the history of, roll back or destroy configs or secrets."""
     if act == "list":
-        used, found = await uses(operator), await configs.read_all(operator, kind)
+        held, found = await read_holders(operator), await configs.read_all(operator, kind)
         rows = []
         for name, record in sorted(found.items()):
-            versions = used.get((kind, name), {})
-            newest, older = record.versions[0], with_older(record, versions)
+            holders = held.get((kind, name), {})
+            newest, older = record.versions[0], older_holders(record.versions[0].hash, holders)
             rows.append(
                 {
                     "name": name, "version": str(newest.number), "since": local_time(newest.at), "by": newest.by,
                     "content": newest.summary, "older": str(len(older)),
-                    "units": str(len({unit for units in versions.values() for unit in units})),
+                    "units": str(len(holders)),
                 }
             )  # fmt: skip
         print_rows(rows, ListFormat(LISTED, json=flags.json), rows)
     elif act == "history":
         record = await configs.read(operator, kind, words[0])
-        versions = (await uses(operator)).get((kind, words[0]), {})
+        holders = (await read_holders(operator)).get((kind, words[0]), {})
         rows = [
             {
                 "version": str(each.number), "hash": each.hash if flags.json else each.hash[: configs.SHORT],
                 "since": local_time(each.at), "by": each.by, "content": each.summary,
-                "units": ", ".join(versions.get(each.hash, ())),
+                "units": ", ".join(sorted(unit for unit, has in holders.items() if each.hash in has)),
             }
             for each in record.versions
         ]  # fmt: skip
@@ -162,11 +162,6 @@ async def look_after(operator: Operator, kind: NeedKind, act: str, words: list[s
     return OK
 
 
-def with_older(record: configs.Record, versions: Mapping[str, Sequence[str]]) -> list[str]:
-    """The units that have another version than the newest, of units by version."""
-    return sorted({unit for sha, units in versions.items() if sha != record.versions[0].hash for unit in units})
-
-
 async def tell(operator: Operator, kind: NeedKind, name: str, what: str) -> None:
     """Say what has become of a config or a secret, and how units get it."""
     say(f"{kind} {name} {what}")
@@ -176,8 +171,8 @@ async def tell(operator: Operator, kind: NeedKind, name: str, what: str) -> None
 async def tell_older(operator: Operator, kind: NeedKind, name: str) -> None:
     """Say which units have an older version than the newest, if any, and how they get that."""
     record = await configs.read(operator, kind, name)
-    versions = (await uses(operator)).get((kind, name), {})
-    older = with_older(record, versions)
+    holders: Holders = (await read_holders(operator)).get((kind, name), {})
+    older = older_holders(record.versions[0].hash, holders)
     if older:
         few = " ".join(f"'{each}'" for each in older[:4]) + (" …" if len(older) > 4 else "")
         has = "has" if len(older) == 1 else "have"

@@ -132,6 +132,14 @@ def outdated(text: str, newest: Mapping[tuple[NeedKind, str], str]) -> tuple[Nee
     return tuple(pin.need for pin, version in present if version is not None and version != pin.version)
 
 
+def older_holders(newest: str, holders: Mapping[str, Iterable[str]]) -> list[str]:
+    """Of what has versions of a config or a secret, by unit, the units that have another one than the newest.
+
+    A rollout has yet to bring it: a unit is older until its turn, a global one until its last machine's.
+    """
+    return sorted(unit for unit, versions in holders.items() if any(each != newest for each in versions))
+
+
 def check_faults(unit_file: UnitFile, name: str) -> Iterator[Fault]:
     """Yield what is wrong with these options."""
     faults: list[Fault] = []

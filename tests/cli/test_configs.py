@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 
 from registry.keys import Address, Table
 from registry.model import Config, Target
@@ -117,6 +118,19 @@ def test_a_unit_has_the_versions_of_its_submit_until_it_is_rolled_out(fleet: Fle
     text = (fleet.get(fleet.keys.file(step["new"])) or b"").decode()
     assert pins_of(text)[0].version == newest(fleet)
     assert split(text)[0] == TEXT
+    assert older(fleetctl) == "1"  # until its turn
+    unit = fleet.unit("web.service")
+    assert unit is not None
+    fleet.put(fleet.keys.unit("web.service"), replace(unit, hash=step["new"], generation=2))
+    assert older(fleetctl) == "0"  # though its rollout is not over
+    assert "is used by web.service" in fleetctl("config", "destroy", "web").stderr
+
+
+def older(fleetctl: Fleetctl) -> str:
+    """How many units have an older version of the only config."""
+    (row,) = json.loads(fleetctl("config", "list", "--json").stdout)
+    assert row["units"] == "1"
+    return str(row["older"])
 
 
 def test_apply_leaves_versions_alone_until_the_file_is_another(fleet: Fleet, fleetctl: Fleetctl) -> None:

@@ -16,7 +16,7 @@ from fleettui.console.text.subject import Subject, SubjectKind
 from registry.errors import RegistryUnavailable
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
-from registry.model import ConfigVersion, Event
+from registry.model import ConfigVersion, Event, UnitVersion
 from registry.sealing import new_key, public_of, seal
 from registry.units.content import ConfigContent, config_text, most_bytes
 from registry.units.pins import NeedKind
@@ -59,6 +59,19 @@ def test_only_what_a_change_is_about_is_looked_at_again() -> None:
     assert "shop@4.service" not in rows.holders("config shop")
     delta = rows.update(replace(world, config={}), frozenset({Address(Table.CONFIG, "shop")}))
     assert delta.removed == {"config shop"}
+
+
+def test_a_global_unit_is_older_until_its_last_machine_has_had_its_turn() -> None:
+    world = configured()
+    before, after = (world.units[f"shop@{number}.service"].hash for number in (3, 1))
+    turned = UnitVersion(after, 2, ("7aea1bb4" * 4,))
+    unit = replace(world.units["shop@3.service"], name="all.service", hash=before, on=(turned,))
+    rows = rows_of(replace(world, units={"all.service": unit}))
+    assert rows.lagging(["config shop"]) == ["all.service"]
+    assert rows.holders("config shop")["all.service"] != world.config["shop"].versions[0].hash
+    unit = replace(unit, hash=after, on=())
+    rows.update(replace(world, units={"all.service": unit}), frozenset({Address(Table.UNITS, "all.service")}))
+    assert rows.lagging(["config shop"]) == []
 
 
 def test_a_unit_counts_as_soon_as_its_file_is_there() -> None:

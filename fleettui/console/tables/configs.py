@@ -18,7 +18,7 @@ from registry.errors import UserError
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
 from registry.model import Config, Event, Secret
-from registry.units.pins import PINS_SECTION, Need, NeedKind, pins_of
+from registry.units.pins import PINS_SECTION, Need, NeedKind, older_holders, pins_of
 from registry.wording import listed
 
 KINDS = {table: kind for kind, table in TABLES.items()}
@@ -74,8 +74,9 @@ class ConfigRows:
 
     def __init__(self) -> None:
         self.rows: dict[str, ConfigRow] = {}
-        self._holders: dict[str, dict[str, str]] = defaultdict(dict)  # by row: units, and the hash that each has
+        self._holders: dict[str, dict[str, set[str]]] = defaultdict(dict)  # by row: units, and the hashes of each
         self._held: dict[str, frozenset[str]] = {}  # by unit: the rows that it is in
+        self._newest: dict[str, str] = {}  # by row: the hash of the newest version
         self._unread: dict[str, set[str]] = defaultdict(set)  # by the hash of a file that is not there yet: units
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[ConfigRow]:
@@ -102,12 +103,14 @@ class ConfigRows:
         gone = frozenset(key for key in keys - found.keys() if key in self.rows)
         self.rows.update(fresh)
         for key in gone:
-            del self.rows[key]
+            del self.rows[key], self._newest[key]
         return Delta(fresh, gone)
 
     def holders(self, key: str) -> Mapping[str, str]:
-        """The units that have it, and the hash of the version that each has."""
-        return self._holders.get(key, {})
+        """The units that have it, and the hash of the version that each has; one that has several, an older one."""
+        newest = self._newest.get(key, "")
+        found = self._holders.get(key, {})
+        return {unit: next((each for each in sorted(has) if each != newest), newest) for unit, has in found.items()}
 
     def lagging(self, keys: Iterable[str]) -> list[str]:
         """The units that have an older version of one of these."""
@@ -117,19 +120,21 @@ class ConfigRows:
     def _hold(self, snapshot: Snapshot, unit: str, known: dict[str, dict[str, str]]) -> frozenset[str]:
         """Read again what a unit has; return the rows that this may change. `known`: what files have, by hash."""
         record = snapshot.units.get(unit)
-        file = snapshot.files.get(record.hash) if record else None
-        if record is not None and file is None:
-            self._unread[record.hash].add(unit)
-        has: dict[str, str] = {}
-        if file is not None:
-            if file.hash not in known:
-                known[file.hash] = _versions(file.text)
-            has = known[file.hash]
+        has: dict[str, set[str]] = defaultdict(set)
+        for sha in record.files if record else ():
+            file = snapshot.files.get(sha)
+            if file is None:
+                self._unread[sha].add(unit)
+                continue
+            if sha not in known:
+                known[sha] = _versions(file.text)
+            for key, version in known[sha].items():
+                has[key].add(version)
         before, after = self._held.get(unit, frozenset()), frozenset(has)
         for key in before - after:
             self._holders[key].pop(unit, None)
-        for key, version in has.items():
-            self._holders[key][unit] = version
+        for key, versions in has.items():
+            self._holders[key][unit] = versions
         if after:
             self._held[unit] = after
         else:
@@ -139,7 +144,8 @@ class ConfigRows:
     def _row(self, record: Config | Secret) -> ConfigRow:
         key, newest = row_key(record), record.versions[0]
         holders = self._holders.get(key, {})
-        lagging = sorted((unit for unit, version in holders.items() if version != newest.hash), key=natural)
+        self._newest[key] = newest.hash
+        lagging = sorted(older_holders(newest.hash, holders), key=natural)
         return ConfigRow(
             key, _kind(record), record.name, newest.number, newest.at, escape(newest.by), escape(newest.summary),
             len(holders), tuple(lagging),
