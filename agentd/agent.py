@@ -397,7 +397,7 @@ class Agent:
                 log.debug("tick: %s", error)
 
     async def _describe(self) -> None:
-        """Take up what has changed of the machine: its address, host name, host keys."""
+        """Take up what has changed of the machine: its address, host name, host keys, key for secrets."""
         own = self._registration.machine
         try:
             found = await asyncio.to_thread(facts.describe, self._settings, own.systemd_version)

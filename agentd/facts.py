@@ -8,13 +8,15 @@ import socket
 import subprocess
 from contextlib import suppress
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
+from agentd.provisions import read_private
 from registry.errors import InvalidRecord, UserError
 from registry.etcd.endpoint import host_and_port
 from registry.grammar import host_key, host_of
-from registry.model import Machine
+from registry.model import NO_SECRETS_KEY, Machine
 from registry.program.config import Settings
 from registry.program.version import installed_version
 from registry.records import encode
@@ -70,6 +72,7 @@ def describe(settings: Settings, systemd_version: str) -> Machine:
         ttl_s=agent.ttl,
         podman_version=_generators_version(agent.bus),
         on_lost=agent.on_lost_registry,
+        secrets_key=_secrets_key(agent.secrets_key_file, agent.bus),
     )
     try:
         encode(machine)
@@ -89,6 +92,16 @@ def facing_address(endpoints: tuple[str, ...]) -> str:
         except (OSError, ValueError, UserError):
             continue
     return NO_WAY
+
+
+def _secrets_key(path: str, bus: str) -> str:
+    """The hash of the file of keys for secrets, which tells nobody the keys; or why no secret is opened here."""
+    if bus != "system":
+        return f"{NO_SECRETS_KEY}only the system's systemd is handed any"
+    try:
+        return sha256(read_private(path).encode()).hexdigest()
+    except UserError as error:
+        return f"{NO_SECRETS_KEY}{error}"
 
 
 def _generators_version(bus: str) -> str:

@@ -196,6 +196,9 @@ class Pending(Versioned):
     rule: Line = ""  # what it waits for, or what machines refuse for, in a word: to be counted by
 
 
+NO_SECRETS_KEY = "none: "  # what stands before the reason why a machine opens no secret
+
+
 @dataclass(frozen=True, slots=True)
 class Machine(Versioned):
     """A live machine: exists exactly as long as its agent's lease.
@@ -224,6 +227,12 @@ class Machine(Versioned):
     held: Line = ""  # why its agent changes nothing, or nothing
     podman_version: Line = ""  # of Podman's generator of services, or nothing where there is none
     on_lost: Line = ""  # what becomes of its units without the registry: "keep", "stop", or "": not said
+    secrets_key: Line = ""  # of its file of keys for secrets: the hash, or "none: " and why; "": not said
+
+    @property
+    def opens_nothing(self) -> str:
+        """Why it opens no secret; "" where it does, or does not say."""
+        return self.secrets_key.partition(NO_SECRETS_KEY)[2]
 
 
 @dataclass(frozen=True, slots=True)

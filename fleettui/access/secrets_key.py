@@ -7,6 +7,7 @@ given secrets, nor have them sealed for another key.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def good_files(directory: Path) -> frozenset[str]:
     return (
         frozenset(sha256(each.encode()).hexdigest() for each in (text, newest_alone(text))) if text else frozenset()
     )
+
+
+def keys_here(ca_file: str | None) -> frozenset[str]:
+    """The same beside an authority's certificate; none where they are not for us to read."""
+    with suppress(OSError, UnicodeDecodeError):
+        return good_files(Path(ca_file).parent) if ca_file else frozenset()
+    return frozenset()
 
 
 def _read_private(path: Path) -> str:

@@ -7,10 +7,11 @@ import getpass
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 
-from fleettui.access.secrets_key import read_public
+from fleettui.access.secrets_key import keys_here, read_public
 from fleettui.actions import configs
 from fleettui.actions.disk import read_files
 from fleettui.actions.operator import Operator
@@ -19,9 +20,12 @@ from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import OK, UsageError
 from fleettui.cli.output import ListFormat, complain, print_json, print_rows, print_verbatim, say
 from fleettui.cli.words import local_time
+from fleettui.doctor.secrets import SHOWN, unable
 from registry.errors import UserError
+from registry.keys import Table
 from registry.program.config import EtcdTable
 from registry.sealing import PUBLIC_FILE, seal
+from registry.sync.listing import read_snapshot
 from registry.units.content import (
     MAX_SECRET,
     ConfigContent,
@@ -74,14 +78,28 @@ async def secret(flags: Namespace) -> int:
         text = await asyncio.to_thread(_read_secret, words[0])
     async with open_operator(settings) as operator:
         if act != "set":
-            return await look_after(operator, NeedKind.SECRET, act, words, flags)
+            code = await look_after(operator, NeedKind.SECRET, act, words, flags)
+            if act == "list":
+                await _tell_unable(operator, settings.etcd)
+            return code
 
         def make(_: str | None) -> tuple[str, str]:
             return secret_text(words[0], *seal(public, words[0], text)), "sealed"
 
         version, _ = await configs.change(operator, NeedKind.SECRET, words[0], make)
         await tell(operator, NeedKind.SECRET, words[0], f"is version {version.number}")
+        await _tell_unable(operator, settings.etcd)
         return OK
+
+
+async def _tell_unable(operator: Operator, settings: EtcdTable) -> None:
+    """Say which machines open no secret, and why."""
+    snapshot = await read_snapshot(operator.etcd, operator.keys, [Table.MACHINES])
+    bad = unable(snapshot.machines, keys_here(settings.ca_file))
+    for why, each in groupby(sorted(bad, key=bad.__getitem__), key=bad.__getitem__):
+        names = sorted(snapshot.machines[machine].hostname for machine in each)
+        opens = "opens" if len(names) == 1 else "open"
+        complain(f"{listed(names, SHOWN)} {opens} no secret: {why}")
 
 
 def _public_key(settings: EtcdTable) -> Path:

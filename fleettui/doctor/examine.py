@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleettui.doctor import access, etcd, fleet, hosts
+from fleettui.doctor import access, etcd, fleet, hosts, secrets
 from fleettui.doctor.facts import Examination
 from fleettui.doctor.finding import Finding
 
@@ -20,6 +20,7 @@ JUDGEMENTS = (
     fleet.leader,
     fleet.machines,
     fleet.agents,
+    secrets.secrets,
     fleet.records,
     fleet.backlog,
     hosts.hosts,

@@ -89,6 +89,7 @@ class Examination:
     snapshot: Snapshot | None = None
     events: int = 0
     registry_problem: str = ""  # why there is no snapshot
+    secrets_keys: frozenset[str] = frozenset()  # hashes of files of keys that machines may have; none: not known
     hosts: tuple[HostExamination, ...] = ()
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from fleettui.access.secrets_key import keys_here
 from fleettui.doctor.facts import (
     CertificateFacts,
     EndpointFacts,
@@ -35,7 +36,7 @@ from registry.sync.listing import read_snapshot
 READS = 2  # time-outs of one request that all of the registry may take
 TABLES = (
     Table.CLUSTER, Table.LEADER, Table.UNITS, Table.SCHEDULE, Table.PENDING, Table.MACHINES, Table.OVERRIDES,
-    Table.STATES, Table.DUPLICATES,
+    Table.STATES, Table.DUPLICATES, Table.SECRETS,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ async def read_facts(
     ends = certificate_ends(settings.cert_file, settings.ca_file)
     certificates = tuple(CertificateFacts(name, paths[name] or "", at) for name, at in ends.items())
     facts = replace(facts, files=tuple(secret_files(settings, source)), certificates=certificates)
+    facts = replace(facts, secrets_keys=keys_here(settings.ca_file))
     async with Etcd(settings) as etcd:
         bases = etcd.link.bases
         facts = replace(facts, endpoints=tuple(await asyncio.gather(*(_endpoint(etcd, each) for each in bases))))

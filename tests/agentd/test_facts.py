@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_odd_ports_and_keys_of_the_host_are_not_registered(tmp_path: Path, monke
     monkeypatch.setattr(facts, "HOST_KEYS", tmp_path)
     machine = facts.describe(settings("public_ip", "10.0.0.1"), "252")
     assert (machine.ssh_port, machine.host_keys) == (22, (f"ssh-ed25519 {'A' * 68}",))
+
+
+def test_of_the_keys_for_secrets_the_hash_of_their_file_is_told_or_why_none_is_opened(tmp_path: Path) -> None:
+    key = tmp_path / "secrets.key"
+    here = settings("secrets_key_file", str(key))
+    assert f"cannot read {key}: No such file" in facts.describe(here, "252").opens_nothing
+    key.write_text("fleet-secrets-key-1 x\n")
+    key.chmod(0o644)
+    assert f"run: chmod 600 {key}" in facts.describe(here, "252").opens_nothing
+    key.chmod(0o600)
+    machine = facts.describe(here, "252")
+    assert (machine.opens_nothing, machine.secrets_key) == ("", sha256(key.read_bytes()).hexdigest())
 
 
 def test_podmans_generator_is_asked_once_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleettui.doctor import access, etcd, fleet, hosts
+from fleettui.doctor import access, etcd, fleet, hosts, secrets
 from fleettui.doctor.examine import JUDGEMENTS, examine
 from fleettui.doctor.facts import (
     CertificateFacts,
@@ -26,11 +26,13 @@ from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import (
     Assignment,
+    ConfigVersion,
     Corrupt,
     Duplicate,
     Leader,
     Machine,
     Pending,
+    Secret,
     Sentinel,
     Target,
     Unit,
@@ -59,12 +61,20 @@ def table(records: Mapping[Any, Any]) -> Mapping[Any, Any]:
     return MappingProxyType(dict(records))
 
 
+def keyed(*keys: str) -> dict[str, Any]:
+    """A registry with a secret, and machines that say this of their keys."""
+    machines = {f"m{at}": Machine(f"m{at}", f"core-{at}", "h", "b", secrets_key=key) for at, key in enumerate(keys)}
+    return {"snapshot": snapshot(machines=table(machines))}
+
+
 def snapshot(**changes: Any) -> Snapshot:
-    machine = Machine("aa", "core-1", "10.0.0.1", "boot", agent_version="1.0")
+    machine = Machine("aa", "core-1", "10.0.0.1", "boot", agent_version="1.0", secrets_key="a" * 64)
+    secret = Secret("db", (ConfigVersion("0" * 64, 1),))
     line = Assignment("a.service", "aa", "0" * 64, Target.LAUNCHED, 1)
     state = UnitState("a.service", "aa", "0" * 64, 1, Target.LAUNCHED, "loaded", "active", "running")
     known = Snapshot(
         cluster=Sentinel("c1"), leader=Leader("s1", "core-1"), machines=table({"aa": machine}),
+        secrets=table({"db": secret}),
         units=table({"a.service": Unit("a.service", "0" * 64, Target.LAUNCHED)}),
         schedule=table({("aa", "a.service"): line}), states=table({("aa", "a.service"): state}),
     )  # fmt: skip
@@ -230,6 +240,13 @@ CASES: list[tuple[str, Judge, dict[str, Any], list[str]]] = [
      ["warning: agents are of 2 versions: 1.0 on a; 1.1 on b"]),
     ("ours differs", fleet.agents, {"version": "2.0"},
      ["warning: the agents are of version 1.0, this program of 2.0"]),
+    ("no key for secrets", secrets.secrets, keyed("none: cannot read k: no; run fleettui join", "a" * 64, ""),
+     ["warning: core-0 opens no secret: cannot read k: no"]),
+    ("another key for secrets", secrets.secrets,
+     keyed("a" * 64, "b" * 64) | {"secrets_keys": frozenset({"a" * 64})},
+     ["warning: core-1 opens no secret: it has another key than the fleet's"]),
+    ("several keys for secrets", secrets.secrets, keyed("a" * 64, "b" * 64, "a" * 64),
+     ["warning: machines have 2 different files of keys for secrets: core-0, core-2; core-1"]),
     ("corrupt records", fleet.records,
      {"snapshot": snapshot(corrupt=table({f"/k{each}": Corrupt(f"/k{each}", "not JSON") for each in range(6)}))},
      [f"warning: /k{each} does not parse: not JSON" for each in range(4)]

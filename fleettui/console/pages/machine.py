@@ -48,6 +48,7 @@ def facts_page(snapshot: Snapshot, machine: str, now: float) -> RichText:
         *([fact("podman", escape(record.podman_version))] if record.podman_version else []),
         fact("agent", escape(record.agent_version) or "not known"),
         fact("bus", "the user's own systemd" if record.bus == "user" else "system"),
+        *([fact("secrets", escape(f"none: {record.opens_nothing}"))] if record.opens_nothing else []),
         *room_lines(snapshot, record),
         *_units(snapshot, machine),
         *_duplicates(snapshot, machine),
