@@ -59,10 +59,15 @@ class Prediction:
 
 
 def preview_starts(
-    snapshot: Snapshot, texts: Mapping[str, str], keys: Keys = DEFAULT_KEYS
+    snapshot: Snapshot, texts: Mapping[str, str], keys: Keys = DEFAULT_KEYS, destroyed: Iterable[str] = ()
 ) -> dict[str, Prediction]:
-    """Predict where units with these texts go once they are started together; what may stay where it is stays."""
+    """Predict where units with these texts go once they are started together; what may stay where it is stays.
+
+    `destroyed` are units that make room meanwhile.
+    """
     with trial(snapshot, keys) as tried:
+        for name in destroyed:
+            tried.delete(Address(Table.UNITS, name))
         for name, text in texts.items():
             tried.start(name, text)
         tried.settle()

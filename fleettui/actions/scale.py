@@ -1,4 +1,4 @@
-"""How a template comes to have N instances. Pure."""
+"""How a template comes to have N instances, and where those that start would go. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 
 from fleettui.actions.reading import FoundUnit
+from placement.preview import Prediction, preview_starts
 from registry.errors import UserError
 from registry.frozen import dataclass
+from registry.keys import Keys
+from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.name import parse
 
@@ -40,3 +43,11 @@ def plan_scale(template: str, count: int, found: Mapping[str, FoundUnit], known:
         tuple(each for each in start if each not in numbered),
         tuple(sorted(surplus, key=lambda each: int(numbered[each]))),
     )
+
+
+def preview_scale(template: str, steps: ScaleSteps, snapshot: Snapshot, keys: Keys) -> tuple[Prediction, ...]:
+    """Predict where the instances go that are to start, in order, once the others are destroyed."""
+    has = {each: snapshot.units.get(template if each in steps.create else each) for each in steps.start}
+    files = {name: snapshot.files.get(unit.hash) for name, unit in has.items() if unit}
+    texts = {name: file.text for name, file in files.items() if file}
+    return tuple(preview_starts(snapshot, texts, keys, steps.destroy).values()) if texts else ()

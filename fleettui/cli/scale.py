@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from collections.abc import Iterable
 
 from fleettui.actions import units
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import read_texts, read_units, unit_names
-from fleettui.actions.scale import ScaleSteps, plan_scale
+from fleettui.actions.scale import ScaleSteps, plan_scale, preview_scale
 from fleettui.cli.cat import unit_name
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, FAILED, OK, UsageError
@@ -16,10 +17,14 @@ from fleettui.cli.output import agreed, complain, say
 from fleettui.cli.patience import patience
 from fleettui.cli.waiting import wait
 from fleettui.verbs import Verb
+from placement.preview import TABLES, Prediction
 from registry.errors import UserError
 from registry.model import Target
+from registry.sync.listing import read_snapshot
 from registry.units.name import parse
-from registry.wording import counted
+from registry.wording import counted, listed
+
+SHOWN = 5  # units named of those that would wait for one reason
 
 
 async def scale(flags: Namespace) -> int:
@@ -36,6 +41,10 @@ async def scale(flags: Namespace) -> int:
         for verb, names in ((Verb.START, steps.start), (Verb.DESTROY, steps.destroy)):
             for each in names:
                 say(f"{verb} {each}")
+        if steps.start:
+            snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
+            for why, waiting in _waits(preview_scale(name.full, steps, snapshot, operator.keys)).items():
+                say(f"By what is known now, {listed(waiting, SHOWN)} would wait: {why}")
         if not (steps.start or steps.destroy):
             say(f"{name.full} has {counted(flags.count, 'instance')} already")
             return OK
@@ -49,6 +58,15 @@ async def scale(flags: Namespace) -> int:
 
 def _without_template(template: str) -> UserError:
     return UserError(f"the registry has no template {template} to make instances of; see: fleetctl submit")
+
+
+def _waits(found: Iterable[Prediction]) -> dict[str, list[str]]:
+    """The units that would wait, by the reason."""
+    waits: dict[str, list[str]] = {}
+    for each in found:
+        if not each.machines:
+            waits.setdefault(each.summary, []).append(each.unit)
+    return waits
 
 
 async def _carry_out(operator: Operator, template: str, steps: ScaleSteps, flags: Namespace) -> int:

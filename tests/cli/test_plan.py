@@ -86,3 +86,19 @@ def test_a_drain_is_shown_and_nothing_is_written(fleetctl: Fleetctl, fleet: Flee
     assert told.returncode == 2
     assert fleet.get(fleet.keys.override(ONE)) is None
     assert fleetctl("drain", "--dry-run", "core-2").stdout == "Nothing would move\n"
+
+
+def test_what_a_scale_would_have_wait_is_said_before_and_what_it_destroys_makes_room(
+    fleet: Fleet, fleetctl: Fleetctl
+) -> None:
+    text = f"{HELLO}[X-Fleet]\nConflicts=web@*\n"
+    fleet.add("web@.service", text=text)
+    running(fleet, "web@1.service", ONE, text)
+    running(fleet, "web@9.service", TWO, text)
+    done = fleetctl("scale", "web@", "3", "--dry-run")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "would wait" not in done.stdout  # web@9 goes, on whose machine there is room for one
+    done = fleetctl("scale", "web@", "5", "--dry-run")
+    assert done.stdout.splitlines()[-1].startswith(
+        "By what is known now, web@4.service, web@5.service would wait: "
+    ), done.stdout

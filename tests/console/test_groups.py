@@ -129,6 +129,11 @@ async def test_scale_says_beforehand_what_finds_no_machine() -> None:
         await play.main.prompts.execute("scale shop@.service 8")
         await play.settle()
         assert "shop@7.service, shop@8.service wait: " in question(play)
+        await play.press("escape")
+        assert play.main.views.open.table.select("shop@.service")
+        await play.press("plus")  # one more that fits somewhere is not asked about
+        assert "shop@7.service waits: " in question(play)
+        assert play.stage.port.calls == []
 
 
 def test_only_templates_are_scaled() -> None:

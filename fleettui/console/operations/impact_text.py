@@ -14,7 +14,7 @@ from fleettui.console.operations.verbs import MachineVerb, availability, machine
 from fleettui.console.text.formatting import counted, natural
 from fleettui.escape import escape
 from fleettui.verbs import Verb
-from placement.preview import preview_starts
+from placement.preview import Prediction
 from placement.rebalance import Move, staying
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -171,14 +171,10 @@ def _listed(names: Collection[str], most: int = NAMED) -> str:
     return listed(map(short, sorted(names, key=natural)), most)
 
 
-def arriving_lines(texts: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> list[str]:
-    """Return where units with these texts go once they start together, and which have to wait, and why.
-
-    For more than PREDICTED units it is not worked out, and the line says so.
-    """
-    if len(texts) > PREDICTED:
+def arriving_lines(found: Collection[Prediction] | None, snapshot: Snapshot) -> list[str]:
+    """Return where units would go, and which would have to wait, and why; None: they are more than PREDICTED."""
+    if found is None:
         return [f"Where each of them goes is worked out for up to {PREDICTED} units."]
-    found = preview_starts(snapshot, texts, keys).values()
     places = Counter(escape(machine_name(snapshot, machine)) for each in found for machine in each.machines)
     stuck = [(each.summary, each.unit) for each in found if not each.machines]
     lines = []

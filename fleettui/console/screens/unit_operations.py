@@ -13,9 +13,10 @@ from fleettui.actions.outcome import Did
 from fleettui.actions.pins import renewed_in
 from fleettui.actions.reading import FoundUnit
 from fleettui.actions.rollouts import Policy
-from fleettui.actions.scale import ScaleSteps, plan_scale
+from fleettui.actions.scale import ScaleSteps, plan_scale, preview_scale
 from fleettui.actions.versions import SHORT, versions
 from fleettui.console.operations.impact import (
+    PREDICTED,
     RANK,
     STOPPING,
     Impact,
@@ -25,7 +26,6 @@ from fleettui.console.operations.impact import (
     impact_of_rolling_back,
     impact_of_texts,
     impact_of_undoing,
-    text_of,
     usual_pace,
 )
 from fleettui.console.operations.impact_text import (
@@ -234,10 +234,11 @@ class UnitOperations:
         lines = (
             [f"{units_line(steps.start)}: {'starts' if len(steps.start) == 1 else 'start'}."] if steps.start else []
         )
+        keys = self._context.keys
+        arriving = preview_scale(template, steps, snapshot, keys) if len(steps.start) <= PREDICTED else None
+        lines += arriving_lines(arriving, snapshot)
         found = {each: text_of(template if each in steps.create else each, snapshot) for each in steps.start}
         texts = {name: text for name, text in found.items() if text is not None}
-        lines += arriving_lines(texts, snapshot, self._context.keys)
-        keys = self._context.keys
         displaced = impact_of_texts(texts, Target.LAUNCHED, snapshot, keys, replacing=False).stops
         if displaced:
             lines += impact_lines(Impact(displaced), snapshot)
@@ -249,7 +250,7 @@ class UnitOperations:
         return Survey(
             f"Scale {short(template)} to {count}?", Verb.DESTROY if steps.destroy else Verb.START, tuple(lines),
             f"fleetctl scale {shlex.quote(template)} {count}", impact, (*steps.start, *steps.destroy),
-            always=bool(steps.destroy) or len(steps.start) > 1,
+            always=bool(steps.destroy) or len(steps.start) > 1 or not all(each.machines for each in arriving or ()),
         )  # fmt: skip
 
     async def _carry_out_scale(self, template: str, count: int) -> None:
