@@ -1,4 +1,4 @@
-"""An operator's acts on rollouts: begin, pause, resume, abort, undo. The leading scheduler carries them out.
+"""An operator's acts on rollouts: begin, pause, resume, abort, undo, redo. The leading scheduler carries them out.
 
 Owns what each act makes of a rollout's record, and which units may be in one. An act is one guarded transaction; it
 never touches a unit's record, which is the leader's to change when it is the unit's turn.
@@ -54,6 +54,13 @@ class Policy:
     healthy_for_s: float = 10.0
     max_failures: int = 0
     on_failure: OnFailure = OnFailure.PAUSE
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> Policy:
+        """How a rollout went about it."""
+        return cls(
+            str(rollout.at_a_time), rollout.canary, rollout.healthy_for_s, rollout.max_failures, rollout.on_failure
+        )
 
     @property
     def flags(self) -> str:
@@ -317,21 +324,63 @@ async def read_rollouts(operator: Operator) -> list[Rollout]:
     return sorted(found, key=lambda each: (each.at, each.name))
 
 
+async def read_rollout(operator: Operator, name: str) -> tuple[Rollout, int]:
+    """The record of a rollout, and the revision of its last change. UserError when there is none."""
+    key = operator.keys.rollout(name)
+    kv = await operator.etcd.get(key)
+    if kv is None:
+        raise UserError(f"there is no rollout {name}; see: fleetctl rollout list")
+    found = decode(Address(Table.ROLLOUTS, name), kv.value, key)
+    if not isinstance(found, Rollout):
+        raise TypeError(key)
+    return found, kv.mod_revision
+
+
+async def redo(operator: Operator, name: str) -> Rollout:
+    """Begin to give the units of a rollout that went back the files again that it had brought, as it had.
+
+    UserError when it has not gone back, or nothing of it is left to be done again.
+    """
+    rollout, _ = await read_rollout(operator, name)
+    names = dict.fromkeys(step.unit for step in rollout.steps)
+    units = {found.unit.name: found.unit for found in (await read_units(operator, [*names])).values() if found.unit}
+    texts = texts_again(rollout, units, await read_texts(operator, {step.new for step in rollout.steps}))
+    return await begin(operator, [*texts], texts, Policy.of(rollout))
+
+
+def texts_again(rollout: Rollout, units: Mapping[str, Unit], texts: Mapping[str, str]) -> dict[str, str]:
+    """The texts that a rollout had brought which went back, by unit; `texts` by their hashes.
+
+    Units that somebody has changed since are left out. UserError when that makes no sense.
+    """
+    if not rollout.back:
+        raise UserError(f"rollout {rollout.name} has not gone back; there is nothing to do again")
+    if not rollout.state.over:
+        raise UserError(f"rollout {rollout.name} is still going back; wait until it has")
+    steps = [step for step in rollout.steps if step.unit in units and units[step.unit].hash == step.old]
+    if not steps:
+        raise UserError(f"every unit of rollout {rollout.name} was changed since; there is nothing to do again")
+    if any(step.new not in texts for step in steps):
+        raise UserError(f"the files of rollout {rollout.name} are not all there any more")
+    return {step.unit: texts[step.new] for step in steps}
+
+
+def texts_again_in(rollout: Rollout, snapshot: Snapshot) -> dict[str, str]:
+    """The same, in a snapshot with units and files."""
+    hashes = {step.new for step in rollout.steps} & snapshot.files.keys()
+    return texts_again(rollout, snapshot.units, {each: snapshot.files[each].text for each in hashes})
+
+
 async def act(operator: Operator, verb: str, name: str) -> Rollout:
     """Pause, resume, abort or undo a rollout. UserError when there is none, or when that makes no sense now."""
     key = operator.keys.rollout(name)
 
     async def attempt() -> Rollout:
-        kv = await operator.etcd.get(key)
-        if kv is None:
-            raise UserError(f"there is no rollout {name}; see: fleetctl rollout list")
-        before = decode(Address(Table.ROLLOUTS, name), kv.value, key)
-        if not isinstance(before, Rollout):
-            raise TypeError(key)
+        before, revision = await read_rollout(operator, name)
         after = ACTS[verb](before, operator.actor)
         if after != before:
             event = operator.event("rollout", reason=f"rollout {name}: {verb}")
-            await commit(operator, [Compare.mod(key, kv.mod_revision)], [Op.put(key, encode(after))], [event])
+            await commit(operator, [Compare.mod(key, revision)], [Op.put(key, encode(after))], [event])
         return after
 
     return await persist(attempt)
@@ -370,7 +419,8 @@ def undone(rollout: Rollout, by: str) -> Rollout:
     """The record of a rollout that gives its units their old files again, as many at a time."""
     if rollout.back:
         raise UserError(
-            f"rollout {rollout.name} has gone back, or is going back; roll the new file out again instead"
+            f"rollout {rollout.name} has gone back, or is going back; to have the new file again:"
+            f" fleetctl rollout redo {rollout.name}"
         )
     if all(step.old == step.new for step in rollout.steps):
         moved = any(step.leaves for step in rollout.steps)

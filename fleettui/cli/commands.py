@@ -265,7 +265,7 @@ def _health(parser: argparse.ArgumentParser) -> None:
 
 def _rollout(parser: argparse.ArgumentParser) -> None:
     acts = "UNIT… | list | " + " | ".join(
-        f"{act} ROLLOUT" for act in ("status", "pause", "resume", "abort", "undo")
+        f"{act} ROLLOUT" for act in ("status", "pause", "resume", "abort", "undo", "redo")
     )
     parser.add_argument("names", nargs="*", metavar=acts)
     parser.add_argument("--file", metavar="FILE", help="the file that the units are to have; without, they restart")
@@ -454,7 +454,7 @@ COMMANDS = (
     Command("rollout", "rollouts:rollout", "give running units another file, or restart them, a few at a time",
             ("rollout 'web@*' --file web@.service --at-a-time 25% --canary 1", "rollout 'web@*' --healthy-for 30s",
              "rollout list", "rollout status web-20261126-211500", "rollout pause web-20261126-211500",
-             "rollout undo web-20261126-211500"),
+             "rollout undo web-20261126-211500", "rollout redo web-20261126-211500"),
             (_rollout,),
             "A rollout goes on without this command, which only shows it; pause, abort and undo stop it."),
     Command("apply", "apply:apply", "make a part of the registry equal to a folder of unit files and configs",

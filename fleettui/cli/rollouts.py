@@ -1,4 +1,4 @@
-"""`fleetctl rollout`: begin one and watch it, list them, show one, pause, resume, abort and undo."""
+"""`fleetctl rollout`: begin one and watch it, list them, show one, pause, resume, abort, undo and redo."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fleettui.actions import rollouts
+from fleettui.actions.crashes import entries, failure_of, newest_crashes, read_crashes, what_is_kept
 from fleettui.actions.disk import is_pipe, read_unit_file
 from fleettui.actions.operator import Operator
 from fleettui.actions.pins import renewed
@@ -18,6 +19,7 @@ from fleettui.cli.failures import FAILED, INTERRUPTED, OK, UsageError
 from fleettui.cli.output import ListFormat, complain, print_json, print_rows, say
 from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import place
+from fleettui.escape import escape
 from placement.rollout import StepState, StepView, WellSince, advance, survey
 from registry.errors import UserError
 from registry.keys import Table
@@ -30,6 +32,7 @@ from registry.units.name import normalise, parse
 from registry.wording import counted
 
 TABLES = (*WATCHED, Table.FILES, Table.OVERRIDES, Table.ROLLOUTS)
+FAILURES, LINES = 3, 8  # units that failed of which more is told, and of each so many lines
 FIELDS = ("name", "state", "units", "settled", "failed", "by", "note")
 
 
@@ -43,6 +46,8 @@ async def rollout(flags: Namespace) -> int:
             return await _list(operator, flags)
         if act == "status":
             return await _status(operator, _one(act, names), flags)
+        if act == "redo":
+            return await show_begun(operator, await rollouts.redo(operator, _one(act, names)), flags)
         if act in rollouts.ACTS:
             name = _one(act, names)
             changed = await rollouts.act(operator, act, name)
@@ -178,9 +183,24 @@ async def _status(operator: Operator, name: str, flags: Namespace) -> int:
         where = f" on {place(each.machine, snapshot.machines)}" if each.machine else ""
         reason = f" ({each.reason})" if each.reason else ""
         say(f"  {each.state:9}  {each.step.unit}{where}{reason}")
-    for failure in found.failed[:3]:
-        say(f"See: fleetctl journal {failure.unit}")
+    await _tell_failures(operator, [each.unit for each in found.failed[:FAILURES]])
     return OK
+
+
+async def _tell_failures(operator: Operator, units: Sequence[str]) -> None:
+    """Say what agents kept of the last lines of these units, and where there are more."""
+    kept = {}
+    if units:
+        kept = {
+            each.unit: each
+            for each in await read_crashes(operator, (await newest_crashes(operator, units)).values())
+        }
+    for unit in units:
+        if unit in kept:
+            say(f"{unit} {failure_of(kept[unit])}; {what_is_kept(kept[unit])}")
+            for each in entries(kept[unit])[-LINES:]:
+                say(f"    {escape(each.message)}")
+        say(f"See: fleetctl journal {unit}")
 
 
 def _read(snapshot: Snapshot, name: str, where: Whereabouts) -> tuple[Rollout, tuple[StepView, ...]]:
@@ -239,7 +259,7 @@ def _end(found: Rollout, *, undone: bool) -> int:
         say(line)
         return OK
     complain(line)
-    for failure in found.failed[:3]:
+    for failure in found.failed[:FAILURES]:
         complain(f"See: fleetctl journal {failure.unit}")
     if found.state is RolloutState.PAUSED:
         complain(f"Then: fleetctl rollout resume, undo or abort {found.name}")

@@ -106,8 +106,11 @@ class LivePort:
         return await rollouts.begin_moves(await self._operator(), snapshot, moves, policy, name)
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
-        """Pause, resume, abort or undo a rollout."""
-        return await rollouts.act(await self._operator(), verb, name)
+        """Pause, resume, abort or undo a rollout; with `redo` begin another that does again what was undone."""
+        operator = await self._operator()
+        if verb is RolloutVerb.REDO:
+            return await rollouts.redo(operator, name)
+        return await rollouts.act(operator, verb, name)
 
     async def crashes(self, units: Collection[str], machines: Collection[str] = ()) -> Sequence[Crash]:
         """What agents kept of the newest failures of these units, and of all units on these machines."""

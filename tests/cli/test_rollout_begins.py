@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,27 @@ async def test_a_global_unit_has_a_step_for_each_machine_that_lacks_the_file(ope
     assert (await record(operator, "all.service")).started_anew() == Unit(
         "all.service", before.hash, Target.LAUNCHED, 8, by="test@host", at=1000.5
     )  # no generation comes twice
+
+
+async def test_what_went_back_is_begun_again_for_what_nobody_has_changed_since(operator: Operator) -> None:
+    names = ["web@1.service", "web@2.service", "web@3.service"]
+    await launched(operator, *names)
+    policy = replace(POLICY, at_a_time="2", canary=1, max_failures=1)
+    begun = await rollouts.begin(operator, names, dict.fromkeys(names, NEW), policy, "r1")
+    with pytest.raises(UserError, match="r1 has not gone back"):
+        await rollouts.redo(operator, "r1")
+    back = await rollouts.act(operator, "undo", "r1")
+    with pytest.raises(UserError, match="r1 is still going back"):
+        await rollouts.redo(operator, "r1")
+    with pytest.raises(UserError, match="fleetctl rollout redo r1"):
+        await rollouts.act(operator, "undo", "r1")
+    await operator.etcd.put(operator.keys.rollout("r1"), encode(replace(back, state=RolloutState.FINISHED)))
+    changed = units.UnitSource("web@3.service", f"# by hand\n{HELLO}")
+    await units.submit(operator, [changed], target=Target.LAUNCHED, replace=True)
+    again = await rollouts.redo(operator, "r1")
+    assert [step.unit for step in again.steps] == names[:2]
+    assert [(step.old, step.new) for step in again.steps] == [(step.old, step.new) for step in begun.steps[:2]]
+    assert rollouts.Policy.of(again) == policy
 
 
 async def test_what_does_not_run_is_in_no_restart(operator: Operator) -> None:

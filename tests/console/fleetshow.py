@@ -215,7 +215,7 @@ class ScriptedPort:
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
         self._done(f"rollout {verb}", [name])
-        return Rollout(name, ())
+        return Rollout(f"{name}-again" if verb is RolloutVerb.REDO else name, (), back=verb is RolloutVerb.UNDO)
 
 
 class ScriptedFeed:

@@ -555,8 +555,7 @@ async def test_a_rollout_that_went_back_is_begun_again_once_it_is_over(state: Ro
             return
         assert "Units get their new files again, 1 at a time." in question(play)
         await play.press("y")
-        assert play.stage.port.calls[-1] == ("roll 1", tuple(world.units))
-        assert play.stage.port.replaced[0] == texts
+        assert play.stage.port.calls[-1] == ("rollout redo", ("r1",))
 
 
 async def test_what_was_taken_back_by_a_rollout_is_done_again_by_undoing_that() -> None:
@@ -572,5 +571,16 @@ async def test_what_was_taken_back_by_a_rollout_is_done_again_by_undoing_that() 
         assert play.stage.port.calls[-1][0] == "roll 1"
         steps = tuple(RolloutStep(name, file_hash(new), file_hash(PLAIN), 1) for name in world.units)
         await play.show(replace(world, rollouts={"r1": Rollout("r1", steps, RolloutState.FINISHED)}))
+        assert "✓" in play.text("operations")  # what went forward is no failure of an undo
         await play.press("ctrl+r", "y")
         assert play.stage.port.calls[-1] == ("rollout undo", ("r1",))
+        back = Rollout("r1", steps, RolloutState.FINISHED, back=True)
+        after = {name: replace(unit, hash=file_hash(new)) for name, unit in world.units.items()}
+        files = {**world.files, file_hash(new): UnitText(file_hash(new), new)}
+        await play.show(replace(world, units=after, files=files, rollouts={"r1": back}))
+        await play.press("u")  # and what was done again can be taken back again
+        assert "Units get their new files again, 1 at a time" in question(play)
+        await play.press("y")
+        assert play.stage.port.calls[-1] == ("rollout redo", ("r1",))
+        await play.press("ctrl+r")
+        assert "cannot redo: there is no rollout r1-again" in play.text("hint")

@@ -182,7 +182,7 @@ async def test_pause_is_one_key_and_go_on_is_the_same() -> None:
     [
         ("P", "resume", "shop@3.service failed, and is passed by"),
         ("A", "abort", "It cannot go on after that"),
-        ("B", "undo", "2 at a time. That cannot be undone"),
+        ("B", "undo", "old one again, 2 at a time"),
     ],
 )
 async def test_what_cannot_be_taken_back_is_asked_first(key: str, act: str, says: str) -> None:
@@ -194,6 +194,19 @@ async def test_what_cannot_be_taken_back_is_asked_first(key: str, act: str, says
         assert play.stage.port.calls == []
         await play.press(key, "right", "enter")
         assert play.stage.port.calls == [(f"rollout {act}", ("shop-2",))]
+
+
+async def test_one_that_went_back_is_done_again_by_the_key_that_undid_it() -> None:
+    went = changed(stopped(), state=RolloutState.FINISHED, back=True)
+    old = {step.unit: step.old for step in went.rollouts["shop-2"].steps}
+    units = {**went.units, **{name: replace(went.units[name], hash=sha) for name, sha in old.items()}}
+    async with playing(replace(went, units=units)) as play:
+        await at_rollouts(play)
+        assert "B do again" in play.text("footer")
+        await play.press("B")
+        assert "get their new files again by another rollout, 2 at a time" in question(play)
+        await play.press("right", "enter")
+        assert play.stage.port.calls == [("rollout redo", ("shop-2",))]
 
 
 async def test_what_makes_no_sense_says_why() -> None:

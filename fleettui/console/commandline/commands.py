@@ -108,7 +108,7 @@ class RestoreVersion:
 
 @dataclass(frozen=True, slots=True)
 class RolloutCommand:
-    """Pause, resume, abort or undo a rollout; `verb` None: show it."""
+    """Pause, resume, abort, undo or redo a rollout; `verb` None: show it."""
 
     verb: RolloutVerb | None
     name: str

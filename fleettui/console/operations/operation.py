@@ -76,7 +76,8 @@ class Operation:
     progress: str = ""  # how far it is, where that can be said
     rollout: str = ""  # its name, where it is about one
     before: Rollout | None = None  # the rollout's record before it
-    reverts: bool = False  # of a rollout: whether it can give old files back
+    back: bool = False  # of a rollout: whether it gives old files back
+    reverts: bool = False  # of a rollout: whether what it does to files can be taken back
     again: bool = False  # it was taken back before, and is done again
 
     @property
@@ -115,9 +116,11 @@ def changed(
 
 
 def rolling(operation: Operation, rollout: Rollout, before: Rollout | None) -> Operation:
-    """Return the operation once it is written into a rollout's record."""
-    reverts = operation.verb is RolloutVerb.BEGIN and any(step.old != step.new for step in rollout.steps)
-    return replace(operation, phase=OperationPhase.PENDING, rollout=rollout.name, before=before, reverts=reverts)
+    """Return the operation once it is written into a rollout's record; `before` None: into a new one's."""
+    begins = operation.verb in (RolloutVerb.BEGIN, RolloutVerb.REDO)
+    reverts = operation.verb is RolloutVerb.UNDO or (begins and any(step.old != step.new for step in rollout.steps))
+    written = replace(operation, phase=OperationPhase.PENDING, rollout=rollout.name, before=before)
+    return replace(written, back=rollout.back, reverts=reverts)
 
 
 def failed(operation: Operation, reason: str, now: float) -> Operation:
@@ -163,7 +166,7 @@ def judge_rollout(operation: Operation, snapshot: Snapshot, now: float) -> Opera
         return operation
     if operation.verb in (RolloutVerb.PAUSE, RolloutVerb.ABORT):
         return _close(operation, now)
-    back = operation.verb in (RolloutVerb.UNDO, Verb.UNDO)
+    back = operation.back
     settled = f"{settled_count(record)} of {counted(len(record.steps), 'unit')} done"
     operation = replace(operation, progress=settled)
     if record.state is RolloutState.RUNNING:
@@ -217,7 +220,7 @@ def _thwarted(operation: Operation, snapshot: Snapshot, machine: str) -> str:
 def undo_command(operation: Operation) -> str:
     """Return the command lines that take an operation back, joined."""
     if operation.rollout:
-        return rollout_command(RolloutVerb.UNDO, operation.rollout)
+        return rollout_command(RolloutVerb.REDO if operation.back else RolloutVerb.UNDO, operation.rollout)
     if not operation.changes:
         return undo_units_command(operation.written)
     names = dict(zip(operation.machines, operation.names, strict=True))

@@ -79,7 +79,7 @@ class OperationPort(Protocol):
         """Begin to move units that the snapshot has, a few at a time; the rollout is called by the name, if any."""
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
-        """Pause, resume, abort or undo a rollout."""
+        """Pause, resume, abort or undo a rollout; with `redo` begin another that does again what was undone."""
 
 
 class Undone(NamedTuple):
@@ -162,9 +162,9 @@ class OperationRunner:
         return await self._write_rollout(begun, None, lambda: self._port.move(snapshot, moves, policy, name))
 
     async def on_rollout(self, verb: RolloutVerb, before: Rollout) -> Operation:
-        """Pause, resume, abort or undo a rollout; `before` is its record as it is known."""
+        """Pause, resume, abort, undo or redo a rollout; `before` is its record as it is known."""
         begun = self._begin(verb, (), rollout_command(verb, before.name))
-        return await self._write_rollout(begun, before, lambda: self._port.on_rollout(verb, before.name))
+        return await self._act_on_rollout(begun, verb, before.name)
 
     async def undo(self, operation: Operation | None = None, policy: Policy | None = None) -> bool:
         """Take an operation back, by default the last; False when there is none that can be.
@@ -178,9 +178,8 @@ class OperationRunner:
         self._set(tuple(each for each in self.operations if each.number != last.number))  # its outcome is no more
         if last.rollout:
             begun = self._begin(Verb.UNDO, last.names, undo_command(last))
-            before = self._rollouts.get(last.rollout)
-            done = await self._write_rollout(
-                begun, before, lambda: self._port.on_rollout(RolloutVerb.UNDO, last.rollout)
+            done = await self._act_on_rollout(
+                begun, RolloutVerb.REDO if last.back else RolloutVerb.UNDO, last.rollout
             )
         elif last.changes:
             begun = self._begin(Verb.UNDO, last.names, undo_command(last), last.machines)
@@ -199,24 +198,17 @@ class OperationRunner:
             self._redoable.append(Undone(last, done))
         return True
 
-    async def redo(self, undone: Undone, texts: Mapping[str, str], policy: Policy) -> None:
-        """Do again what was taken back last; nothing when that is another by now.
-
-        Units that were given their old files by the rollout itself that had brought the new ones get `texts`, as a
-        rollout by the `policy`.
-        """
+    async def redo(self, undone: Undone) -> None:
+        """Do again what was taken back last; nothing when that is another by now."""
         if undone is not self.can_redo:
             return
         self._redoable.pop()
         last, undo = undone
-        line = f"fleetctl rollout undo {undo.rollout}" if undo.rollout and not last.rollout else last.command
+        line = undo_command(undo) if undo.rollout else last.command
         begun = self._begin(last.verb, last.names, line, last.machines, again=True)
-        if last.rollout:
-            await self._write_rollout(begun, None, lambda: self._port.roll([*texts], texts, policy))
-        elif undo.rollout:
-            before = self._rollouts.get(undo.rollout)
-            begun = replace(begun, verb=RolloutVerb.UNDO)
-            await self._write_rollout(begun, before, lambda: self._port.on_rollout(RolloutVerb.UNDO, undo.rollout))
+        if undo.rollout:
+            verb = RolloutVerb.REDO if undo.back else RolloutVerb.UNDO
+            await self._act_on_rollout(replace(begun, verb=verb), verb, undo.rollout)
         elif undo.changes:
             await self._write_machines(begun, lambda: self._port.restore_machines(undo.changes))
         else:
@@ -292,6 +284,10 @@ class OperationRunner:
         except FleetError as error:
             return self._put(failed(begun, str(error), self._clock()))
         return self._put(changed(begun, changes, complaints, self._clock()))
+
+    async def _act_on_rollout(self, begun: Operation, verb: RolloutVerb, name: str) -> Operation:
+        before = None if verb is RolloutVerb.REDO else self._rollouts.get(name)
+        return await self._write_rollout(begun, before, lambda: self._port.on_rollout(verb, name))
 
     async def _write_rollout(
         self, begun: Operation, before: Rollout | None, write: Callable[[], Awaitable[Rollout]]

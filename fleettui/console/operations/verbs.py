@@ -37,6 +37,7 @@ class RolloutVerb(StrEnum):
     RESUME = "resume"
     ABORT = "abort"
     UNDO = "undo"
+    REDO = "redo"
 
 
 AVAILABILITY = {  # that a verb gives a machine

@@ -1,4 +1,4 @@
-"""The operations on rollouts: pause, go on, abort, undo; each asks first where it cannot be taken back."""
+"""The operations on rollouts: pause, go on, abort, undo, redo; each asks first where it cannot be taken back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from dataclasses import replace
 
 from textual.screen import Screen
 
-from fleettui.actions.rollouts import ACTS, Policy, plan_moves
-from fleettui.console.operations.impact import Survey, impact_of_moves, impact_of_rolling_back, usual_pace
+from fleettui.actions.rollouts import ACTS, Policy, plan_moves, texts_again_in
+from fleettui.console.operations.impact import (
+    Survey,
+    impact_of_moves,
+    impact_of_rolling_back,
+    impact_of_texts,
+    usual_pace,
+)
 from fleettui.console.operations.impact_text import MACHINES_NAMED, impact_lines, move_lines
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_LINK, RolloutVerb, rollout_command
@@ -23,7 +29,7 @@ from fleettui.console.text.keys import Key
 from fleettui.verbs import REPLACING
 from placement.rebalance import MOST, tied_units
 from registry.errors import UserError
-from registry.model import RolloutState
+from registry.model import RolloutState, Target
 from registry.sync.follow import ConnectionState
 
 
@@ -38,7 +44,7 @@ class RolloutOperations:
         self._runner, self._confirmer, self._status = runner, confirmer, status
 
     def perform_on_selection(self, name: str) -> None:
-        """Pause or go on with the chosen rollout, abort it, or undo it."""
+        """Pause or go on with the chosen rollout, abort it, or undo it; begin one again that went back."""
         chosen = self._selection.rollout()
         if chosen:
             self.perform(self._meant(RolloutVerb(name), chosen), chosen)
@@ -66,8 +72,16 @@ class RolloutOperations:
         if verb is RolloutVerb.UNDO:
             impact = impact_of_rolling_back(rollout, snapshot)
             lines = (
-                "Every unit that has its new file gets the old one again, "
-                f"{rollout.at_a_time} at a time. That cannot be undone.",
+                f"Every unit that has its new file gets the old one again, {rollout.at_a_time} at a time.",
+                *impact_lines(impact, snapshot, verb=REPLACING),
+            )
+            return Survey(question, verb, lines, same, impact, always=True, at_once=rollout.at_a_time)
+        if verb is RolloutVerb.REDO:
+            texts = texts_again_in(rollout, snapshot)
+            impact = impact_of_texts(texts, Target.INACTIVE, snapshot, self._context.keys, replacing=True)
+            lines = (
+                f"{counted(len(texts), 'unit')} get their new files again by another rollout,"
+                f" {rollout.at_a_time} at a time.",
                 *impact_lines(impact, snapshot, verb=REPLACING),
             )
             return Survey(question, verb, lines, same, impact, always=True, at_once=rollout.at_a_time)
@@ -146,22 +160,26 @@ class RolloutOperations:
         if rollout is None:
             return f"there is no rollout {name}"
         try:
-            ACTS[verb](rollout, "")
+            if verb is RolloutVerb.REDO:
+                texts_again_in(rollout, reading.snapshot)
+            else:
+                ACTS[verb](rollout, "")
         except UserError as error:
             return f"cannot {verb}: {error}"
         return ""
 
     def _meant(self, verb: RolloutVerb, name: str) -> RolloutVerb:
-        """What a key means for this rollout: one key pauses it and goes on with it."""
+        """What a key means for this rollout: one pauses it and goes on, another undoes it and does it again."""
         known = self._fleet.reading.snapshot.rollouts.get(name)
-        paused = known is not None and known.state is RolloutState.PAUSED
-        return RolloutVerb.RESUME if verb is RolloutVerb.PAUSE and paused else verb
+        if known is not None and verb is RolloutVerb.PAUSE and known.state is RolloutState.PAUSED:
+            return RolloutVerb.RESUME
+        return RolloutVerb.REDO if known is not None and verb is RolloutVerb.UNDO and known.back else verb
 
     # What the footer says
 
     def label_of(self, key: Key) -> str:
         """Return what the key would do to the chosen rollout."""
-        return "go on" if key.id == "pause" and self._verb_of(key) is RolloutVerb.RESUME else key.label
+        return LABELS.get(self._verb_of(key), key.label) if key.id in VERBS else key.label
 
     def can_use(self, key: Key) -> bool:
         """Whether the key would do something to the chosen rollout now."""
@@ -172,4 +190,5 @@ class RolloutOperations:
         return self._meant(VERBS[key.id], self._selection.rollout())
 
 
+LABELS = {RolloutVerb.RESUME: "go on", RolloutVerb.REDO: "do again"}  # where a key means another verb than its own
 VERBS = {"pause": RolloutVerb.PAUSE, "abort": RolloutVerb.ABORT, "roll_back": RolloutVerb.UNDO}

@@ -12,7 +12,7 @@ from fleettui.actions.drain import is_global
 from fleettui.actions.outcome import Did
 from fleettui.actions.pins import renewed_in
 from fleettui.actions.reading import FoundUnit
-from fleettui.actions.rollouts import Policy
+from fleettui.actions.rollouts import Policy, texts_again_in
 from fleettui.actions.scale import ScaleSteps, plan_scale, preview_scale
 from fleettui.actions.versions import SHORT, versions
 from fleettui.console.operations.impact import (
@@ -26,6 +26,7 @@ from fleettui.console.operations.impact import (
     impact_of_rolling_back,
     impact_of_texts,
     impact_of_undoing,
+    text_of,
     usual_pace,
 )
 from fleettui.console.operations.impact_text import (
@@ -47,6 +48,7 @@ from fleettui.console.text.formatting import counted
 from fleettui.verbs import REPLACING, Verb
 from placement.rollout import MAX_STEPS
 from registry.errors import UserError
+from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.sync.follow import ConnectionState
@@ -365,11 +367,12 @@ class UnitOperations:
         pace, told = "", ""
         names = tuple(each.name for each in last.written)
         if last.rollout:
-            rollout = snapshot.rollouts.get(last.rollout)
-            if rollout is None:
-                return Survey(refusal=f"cannot undo: there is no rollout {last.rollout} any more")
-            impact, names = impact_of_rolling_back(rollout, snapshot), ()
-            told = f"Units get their old files again, {rollout.at_a_time} at a time."
+            try:
+                number, impact = impact_on_files(last, snapshot, keys)
+            except UserError as error:
+                return Survey(refusal=f"cannot undo: {error}")
+            names = ()
+            told = f"Units get their {'new' if last.back else 'old'} files again, {number} at a time."
         elif last.changes:
             impact = impact_of_restoring(last.changes, snapshot, keys)
         else:
@@ -378,7 +381,7 @@ class UnitOperations:
                 told = "Each gets the file again that it had before."
                 texts = {each.name: each.text or "" for each in last.written}
                 pace = self._pace_of(texts, Target.INACTIVE, snapshot, replacing=True)
-        what = counted(len(last.changes), "machine") if last.changes else counted(len(last.names), "unit")
+        what = changed_by(last)
         lines = impact_lines(impact, snapshot, verb=REPLACING if told else Verb.STOP)
         done = "replace" if told and not last.rollout else last.verb
         return Survey(
@@ -392,57 +395,57 @@ class UnitOperations:
         if undone is None or self._context.read_only:
             self._status.show(self._context.barred or "nothing to redo")
             return
-        texts, pace = self._texts_again(undone)
         self._confirmer.ask_first(
-            lambda reading: self._survey_redo(reading, undone, texts),
-            lambda _: self._screen.run_worker(
-                self._runner.redo(undone, texts, Policy(at_a_time=pace)), name="redo", exit_on_error=False
-            ),
+            lambda reading: self._survey_redo(reading, undone),
+            lambda _: self._screen.run_worker(self._runner.redo(undone), name="redo", exit_on_error=False),
         )
 
-    def _texts_again(self, undone: Undone) -> tuple[dict[str, str], str]:
-        """The files that a rollout which went back had brought, by unit, and how many at a time it did."""
-        snapshot = self._fleet.reading.snapshot
-        rollout = snapshot.rollouts.get(undone.operation.rollout)
-        steps = rollout.steps if rollout else ()
-        found = {step.unit: snapshot.files[step.new].text for step in steps if step.new in snapshot.files}
-        return found, str(rollout.at_a_time) if rollout else "1"
-
-    def _survey_redo(self, reading: Reading, undone: Undone, texts: Mapping[str, str]) -> Survey:
+    def _survey_redo(self, reading: Reading, undone: Undone) -> Survey:
         """Say what doing it again would do."""
         snapshot, keys = reading.snapshot, self._context.keys
         last, undo = undone
         if why := self._why_no_change(reading):
             return Survey(refusal=f"cannot redo: {why}")
         told, names = "", tuple(each.name for each in undo.written)
-        if last.rollout:
-            rollout = snapshot.rollouts.get(last.rollout)
-            if rollout is None or len(texts) < len({step.unit for step in rollout.steps}):
-                return Survey(
-                    refusal=f"cannot redo: the files of rollout {last.rollout} are not all there any more"
-                )
-            if not rollout.state.over:
-                return Survey(refusal=f"cannot redo: rollout {last.rollout} is still going back; wait until it has")
-            impact = impact_of_texts(texts, Target.INACTIVE, snapshot, keys, replacing=True)
-            told, names = f"Units get their new files again, {rollout.at_a_time} at a time.", tuple(texts)
-        elif undo.rollout:
-            rollout = snapshot.rollouts.get(undo.rollout)
-            if rollout is None:
-                return Survey(refusal=f"cannot redo: there is no rollout {undo.rollout} any more")
-            impact = impact_of_rolling_back(rollout, snapshot)
-            told = f"Units get their new files again, {rollout.at_a_time} at a time."
+        if undo.rollout:
+            try:
+                pace, impact = impact_on_files(undo, snapshot, keys)
+            except UserError as error:
+                return Survey(refusal=f"cannot redo: {error}")
+            told = f"Units get their {'old' if last.back else 'new'} files again, {pace} at a time."
         elif undo.changes:
             impact = impact_of_restoring(undo.changes, snapshot, keys)
         else:
             done_by_undo = Verb.START if last.verb in STOPPING else Verb.STOP
             impact = impact_of_undoing(done_by_undo, undo.written, snapshot, keys)
             told = "Each gets its new file again." if all(each.did is Did.REPLACED for each in undo.written) else ""
-        what = counted(len(last.changes), "machine") if last.changes else counted(len(last.names), "unit")
+        what = changed_by(last)
         lines = impact_lines(impact, snapshot, verb=REPLACING if told else Verb.STOP)
         done = "replace" if told and not last.rollout else last.verb
         return Survey(
             f"Redo: {done} of {what}?", Verb.REDO, (*([told] if told else ()), *lines), last.command, impact, names
         )
+
+
+def changed_by(operation: Operation) -> str:
+    """What an operation was about, in a few words: "3 units", "rollout web-2"."""
+    if operation.changes:
+        return counted(len(operation.changes), "machine")
+    return counted(len(operation.names), "unit") if operation.names else f"rollout {operation.rollout}"
+
+
+def impact_on_files(operation: Operation, snapshot: Snapshot, keys: Keys) -> tuple[int, Impact]:
+    """How many at a time, and what stops, where what an operation on a rollout did to files is taken back.
+
+    UserError where that cannot be done.
+    """
+    rollout = snapshot.rollouts.get(operation.rollout)
+    if rollout is None:
+        raise UserError(f"there is no rollout {operation.rollout} any more")
+    if not operation.back:
+        return rollout.at_a_time, impact_of_rolling_back(rollout, snapshot)
+    texts = texts_again_in(rollout, snapshot)
+    return rollout.at_a_time, impact_of_texts(texts, Target.INACTIVE, snapshot, keys, replacing=True)
 
 
 def launched_instances(names: Sequence[str], snapshot: Snapshot) -> int:

@@ -208,7 +208,7 @@ KEYS: tuple[Key, ...] = (
         "B",
         "rollout('undo')",
         "undo it",
-        "give its units their old files again",
+        "give its units their old files again; the new ones, where it went back",
         ROLLOUTS,
         changes=True,
         views=("rollouts",),
