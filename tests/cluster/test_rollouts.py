@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -90,6 +91,7 @@ def test_a_bad_version_stops_at_one_unit_and_can_be_taken_back(fleet: Fleet) -> 
     with at_least(fleet, 2):
         said = fleet.fails("rollout", *UNITS, "--file", written(fleet, BAD), "--healthy-for", "2s", "--name", "bad")
         assert "web@1.service failed" in said
+        eventually("its last lines", lambda: "    cannot go on" in fleet.ctl("rollout", "status", "bad").stdout)
         status = fleet.ctl("rollout", "status", "bad").stdout
         assert status.startswith("Rollout bad is paused: web@1.service failed")
         assert status.count("waiting    web@") == 2
@@ -98,20 +100,70 @@ def test_a_bad_version_stops_at_one_unit_and_can_be_taken_back(fleet: Fleet) -> 
     fleet.settled("web@*.service", 3)
 
 
-def test_a_rollout_goes_back_by_itself_though_its_leader_dies_and_etcd_is_away(fleet: Fleet) -> None:
-    bad = written(fleet, "[Service]\nExecStart=/bin/sh -c 'test %i = 1 && exec sleep infinity; sleep 1; exit 3'\n")
-    policy = ("--healthy-for", "3s", "--on-failure", "rollback", "--name", "auto", "--no-block")
-    fleet.ctl("rollout", *UNITS, "--file", bad, *policy)
-    eventually("the first has its turn", lambda: "under way" in fleet.ctl("rollout", "status", "auto").stdout)
-    leader = fleet.leader()
-    fleet.shell(leader, "systemctl kill -s KILL fleet-scheduler.service")
-    fleet.cluster.etcd.kill()
-    time.sleep(3)  # the outage
-    fleet.cluster.etcd.start()
-    eventually("it is over", lambda: "went back" in fleet.ctl("rollout", "list").stdout, timeout_s=90)
+def test_bad_versions_stop_and_go_back_though_the_leader_dies_and_etcd_is_away_for_20_s(fleet: Fleet) -> None:
+    """One stops at its canary and waits, the other goes back by itself after one that was well."""
+    others = [f"api@{number}.service" for number in (1, 2, 3)]
+    fleet.write("api@.service", SLEEPER)
+    fleet.ctl("start", *(str(fleet.directory / each) for each in others))
+    fleet.settled("api@*.service", 3)
+    late = "[Service]\nExecStart=/bin/sh -c 'test %i = 1 && exec sleep infinity; sleep 1; exit 3'\n"
+    dies = "[Service]\nExecStart=/bin/sh -c 'sleep 8; echo cannot go on; exit 3'\n"
+    (fleet.directory / "next").mkdir()
+    with at_least(fleet, 2), at_least(fleet, 2, "api@*.service"):
+        for name, text, policy in (("web@", late, ("--on-failure", "rollback")), ("api@", dies, ("--canary", "1"))):
+            (fleet.directory / "next" / f"{name}.service").write_text(text)
+            file = str(fleet.directory / "next" / f"{name}.service")
+            words = ("--file", file, "--healthy-for", "10s", "--name", name[:3], "--no-block", *policy)
+            fleet.ctl("rollout", f"{name}*", *words)
+        eventually("both have begun", lambda: [*states(fleet)] == ["running"] * 2 and turned(fleet) >= 2)
+        fleet.shell(fleet.leader(), "systemctl kill -s KILL fleet-scheduler.service")
+        fleet.cluster.etcd.kill()
+        time.sleep(20)  # the outage
+        fleet.cluster.etcd.start()
+        eventually("both are stopped", lambda: {*states(fleet)} == {"paused", "went back"}, timeout_s=90)
+        fleet.settled("web@*.service", 3)
     assert versions(fleet) == {SLEEPER}
-    fleet.settled("web@*.service", 3)
-    assert "web@2.service failed" in fleet.ctl("rollout", "list").stdout
+    told = fleet.ctl("rollout", "list").stdout
+    assert "web@2.service failed" in told
+    assert "api@1.service failed" in told
+    assert [fleet.ctl("cat", each).stdout == SLEEPER for each in others] == [False, True, True]
+    assert "    cannot go on" in fleet.ctl("rollout", "status", "api").stdout
+
+
+def states(fleet: Fleet) -> list[str]:
+    """The states of all rollouts."""
+    return [each["state"] for each in json.loads(fleet.ctl("rollout", "list", "--json").stdout)]
+
+
+def turned(fleet: Fleet) -> int:
+    """How many units have another file than they had."""
+    return sum(json.loads(text).get("generation", 1) > 1 for text in registry(fleet.cluster, "units/").values())
+
+
+def test_units_that_follow_others_have_their_turn_with_them(fleet: Fleet) -> None:
+    """Never more than one pair is down; a bad version of what is followed goes back for both; then a redo."""
+    follower = f"{SLEEPER}[X-Fleet]\nMachineOf=web@%i.service\n"
+    fleet.write("log@.service", follower)
+    followers = [f"log@{number}.service" for number in (1, 2, 3)]
+    fleet.ctl("start", *(str(fleet.directory / each) for each in followers))
+    fleet.ctl("submit", str(fleet.directory / "web@.service"))
+    before = fleet.settled("log@*.service", 3) | fleet.settled("web@*.service", 3)
+    with at_least(fleet, 2), at_least(fleet, 2, "log@*.service"):
+        fleet.ctl("restart", "web@*", "log@*", "--at-a-time", "1", "--healthy-for", "1s")
+        good = written(fleet, GOOD)
+        assert "went back" in fleet.fails(
+            "rollout", "web@.service", "--file", written(fleet, BAD), "--healthy-for", "1s", "--on-failure",
+            "rollback", "--name", "bad",
+        )  # fmt: skip
+        assert versions(fleet) == {SLEEPER}
+        fleet.ctl("rollout", "web@.service", "--file", good, "--healthy-for", "1s", "--name", "good")  # a template
+        fleet.ctl("rollout", "undo", "good")
+        assert versions(fleet) == {SLEEPER}
+        fleet.ctl("rollout", "redo", "good")
+    assert versions(fleet) == {GOOD} == {fleet.ctl("cat", "web@.service").stdout}
+    after = fleet.settled("log@*.service", 3) | fleet.settled("web@*.service", 3)
+    assert after == before
+    assert all(after[f"log@{number}.service"] == after[f"web@{number}.service"] for number in (1, 2, 3))
 
 
 def test_invariant_14_a_paused_or_aborted_rollout_writes_nothing(fleet: Fleet) -> None:

@@ -38,6 +38,9 @@ HealthRetries=1
 """
 
 
+DEAF = "[X-Fleet]\nHealthCheck=tcp://127.0.0.1:9\nHealthInterval=1s\nHealthRetries=1\n"
+
+
 @pytest.fixture
 def fleet(cluster: Cluster, tmp_path: Path) -> Fleet:
     found = Fleet(cluster, tmp_path)
@@ -128,8 +131,11 @@ def test_a_service_answers_while_every_machine_reboots_and_the_laptop_is_interru
 
 def test_a_unit_that_answers_500_is_not_healthy_and_holds_a_rollout(fleet: Fleet) -> None:
     home = fleet.homes("web@*.service")["web@2.service"]
+    fleet.start("deaf.service", text="[Service]\nExecStart=/bin/sleep infinity\n" + DEAF)
     fleet.shell(home, "touch /run/broken-2")
-    eventually("it is seen", lambda: healths(fleet).count("unhealthy") == 1)
+    eventually("it is seen", lambda: healths(fleet).count("unhealthy") == 2)
+    assert "cannot reach tcp://127.0.0.1:9" in fleet.cluster.fleetctl("why", "deaf").stdout
+    fleet.ctl("destroy", "deaf")
     assert "is not healthy" in (said := fleet.cluster.fleetctl("why", "web@2").stdout)
     assert "status 500" in said
     assert "Health check: unhealthy (status 500" in fleet.ctl("status", "web@2").stdout
