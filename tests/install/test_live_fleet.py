@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from fleettui.install import upgrade
 from fleettui.install.archive import of_wheel
 from fleettui.install.upgrade import prepared_upgrade
 from registry.errors import FleetError
+from registry.etcd.admin import Admin
+from registry.roles import agent_of
 from tests.cluster.nodes import eventually
 from tests.install.laptop import Laptop, invocations, laptop_with, of_units
 from tests.install.roots import BareNode
@@ -78,8 +81,12 @@ def test_an_upgrade_that_is_killed_is_finished_by_the_next_one_or_taken_back(fle
     assert {current(node) for node in nodes} == {old}
     for line in ("unpack", AGENT, "fleet-scheduler to "):
         assert fleet.killed(line, "fleetctl", "upgrade", "--to", newer)
+    role = asyncio.run(narrowed(fleet, nodes[0]))
+    assert "lacks READ of /fleet/contents/*" in fleet("fleetctl", "access", "check").stdout
     done = fleet("fleetctl", "upgrade", "--to", newer)
     assert done.returncode == 0, done.stderr
+    assert f"role of {role}" in done.stdout
+    assert fleet("fleetctl", "access", "check").returncode == 0
     (new,) = {current(node) for node in nodes}
     assert [starts_from(node) for node in nodes] == [{new}] * 3
     newest = str(wheel(tmp_path / "fleettui-9.2-py3-none-any.whl", records="# still more\n"))
@@ -88,6 +95,16 @@ def test_an_upgrade_that_is_killed_is_finished_by_the_next_one_or_taken_back(fle
         fleet.killed(line, "fleetctl", "upgrade", "--rollback")
     back = fleet("fleetctl", "upgrade", "--rollback")
     assert [starts_from(node) for node in nodes] == [{new}] * 3, back.stderr
+
+
+async def narrowed(fleet: Laptop, node: BareNode) -> str:
+    """Have the role of a machine's agent as a version before configs made it; its user."""
+    user = agent_of(node.spec.machine_id)
+    async with prepared_upgrade(fleet.environ) as upgrading, upgrading.site.registry() as etcd:
+        admin, role = Admin(etcd), user.etcd_role(upgrading.site.keys)
+        ranges = await admin.ranges_of(role)
+        await admin.set_ranges(role, [each for each in ranges if b"/contents/" not in each.key])
+    return user.name
 
 
 @pytest.mark.usefixtures("untouched")
@@ -232,3 +249,32 @@ def test_a_host_that_loses_its_power_in_an_upgrade_is_upgraded_when_it_is_back(
     done = fleet(*words)
     assert done.returncode == 0, done.stderr
     assert starts_from(third) == starts_from(first) == {current(first)}
+
+
+def test_members_of_the_registry_boot_one_after_the_other_and_it_answers_meanwhile(fleet: Laptop) -> None:
+    if len(own_list(fleet)) < 3:
+        joined = fleet.join(fleet.hosts.nodes[3], members="3", etcd=str(fleet.etcd))
+        assert joined.returncode == 0, joined.stderr
+    _, *members = sorted(own_list(fleet))
+    assert len(members) == 2
+    refused = fleet("fleetctl", "reboot", *members, "--at-a-time", "2")
+    assert refused.returncode == 1
+    assert "are 2 of the registry's 3 members, which can do without 1" in refused.stderr
+    nodes, lost, over = [node for node in fleet.hosts.nodes if node.name in members], list[str](), threading.Event()
+    boots = {node.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout for node in nodes}
+
+    def ask() -> None:
+        while not over.is_set():
+            if (done := fleet("fleetctl", "list-machines")).returncode:
+                lost.append(done.stderr)
+
+    asking = threading.Thread(target=ask, name="asking")
+    asking.start()
+    try:
+        done = fleet("fleetctl", "reboot", *members, "--healthy-for", "1s")
+    finally:
+        over.set()
+        asking.join()
+    assert done.returncode == 0, done.stderr
+    assert lost == []
+    assert not boots & {node.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout for node in nodes}

@@ -6,14 +6,17 @@ Ten units run meanwhile and are looked at all the time: none is touched.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 
 import pytest
 
 from fleettui.access.authority import Authority
+from fleettui.demo.process import run
 from tests.cluster.nodes import eventually
 from tests.install.laptop import Laptop, laptop_with, of_units
 from tests.install.roots import BareNode
@@ -106,6 +109,70 @@ def test_another_authority(laptop: Laptop) -> None:
         assert not any(old.signed(each) for each in held(node, *(f"{each}.pem" for each in LEAVES)))
     stale = laptop("fleettui", "join", *(f"root@{node.spec.address}" for node in laptop.hosts.nodes))
     assert stale.stdout == "Nothing to do: everything is as it should be.\n", stale.stdout + stale.stderr
+
+
+KEEPER = """\
+[Service]
+ExecStart=/bin/sh -c 'sha256sum <$CREDENTIALS_DIRECTORY/db >$RUNTIME_DIRECTORY/seen; exec sleep infinity'
+RuntimeDirectory=keeps
+[X-Fleet]
+Secret=db
+MachineMetadata=runs=units
+"""
+
+
+def test_another_key_for_secrets(laptop: Laptop) -> None:
+    """The unit with a secret goes on with what it has, and with the new key once it was rolled out."""
+    (laptop.home / "secret").write_text("correct horse")
+    (laptop.home / "keeps.service").write_text(KEEPER)
+    assert "told" in laptop_shell(laptop, "fleetctl secret set db < secret && echo told")
+    done = laptop("fleetctl", "start", str(laptop.home / "keeps.service"))
+    assert done.returncode == 0, done.stderr
+    sum_ = sha256(b"correct horse").hexdigest()
+    eventually("it has it", lambda: seen(laptop) == [sum_], timeout_s=30)
+    nodes = laptop.hosts.nodes
+    old, ran = held(nodes[0], "secrets.key"), [of_units(node, [*NAMES, "keeps.service"]) for node in nodes]
+    assert [held(node, "secrets.key") for node in nodes] == [old] * 3
+    told = laptop("fleetctl", "access", "rotate", "--secrets")
+    assert told.returncode == 0, told.stderr
+    assert "keeps.service has versions that are sealed for the earlier key" in told.stdout
+    both = held(nodes[0], "secrets.key")[0]
+    assert all(held(node, "secrets.key") == [both] for node in nodes)
+    assert both.endswith(old[0])
+    assert [of_units(node, [*NAMES, "keeps.service"]) for node in nodes] == ran
+    done = laptop("fleetctl", "rollout", "keeps.service", "--healthy-for", "1s")
+    assert done.returncode == 0, done.stderr
+    done = laptop("fleetctl", "access", "rotate", "--secrets")
+    assert "The earlier key opens nothing any more" in done.stdout, done.stderr
+    (new,) = {held(node, "secrets.key")[0] for node in nodes}
+    assert both.startswith(new)
+    assert new != both
+    done = laptop("fleetctl", "restart", "keeps.service")
+    assert done.returncode == 0, done.stderr
+    eventually("it has it again", lambda: seen(laptop) == [sum_], timeout_s=30)
+
+    # One has an earlier key, and that is seen here, where the fleet was made.
+    path = nodes[2].root.directory / "etc/fleet/secrets.key"
+    path.write_bytes(old[0])
+    nodes[2].exec(["systemctl", "restart", "fleet-agentd"])
+    why = f"{nodes[2].name} opens no secret: it has another key than the fleet's"
+    eventually("it is told", lambda: why in laptop("fleetctl", "secret", "list").stderr, timeout_s=60, interval_s=1)
+    assert why in laptop("fleetctl", "doctor").stdout
+    done = laptop.join(nodes[2])
+    assert done.returncode == 0, done.stderr
+    assert held(nodes[2], "secrets.key") == [new]
+    assert laptop("fleetctl", "destroy", "keeps.service").returncode == 0
+
+
+def seen(laptop: Laptop) -> list[str]:
+    """What the unit with the secret has been given, as it says itself."""
+    script = "cat /run/keeps/seen 2>/dev/null | cut -d' ' -f1"
+    return [out for node in laptop.hosts.nodes[:2] if (out := node.exec(["sh", "-c", script]).stdout.strip())]
+
+
+def laptop_shell(laptop: Laptop, script: str) -> str:
+    words = ["sh", "-ec", f"cd {laptop.home}; PATH={sys.prefix}/bin:$PATH; {script}"]
+    return run(words, timeout_s=60, environment=laptop.environ).stdout
 
 
 def test_another_password_of_one_user(laptop: Laptop) -> None:
