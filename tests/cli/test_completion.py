@@ -137,7 +137,7 @@ def test_the_words_of_the_rules_are_those_that_are_known() -> None:
         (action,) = operand_actions(command_parser(BY_NAME[name]))
         assert [form.act for form in forms(str(action.metavar))] == [*acts]
     (action,) = operand_actions(command_parser(BY_NAME["rollout"]))
-    assert [form.act for form in forms(str(action.metavar))] == ["", "list", "status", *ROLLOUT_ACTS]
+    assert [form.act for form in forms(str(action.metavar))] == ["", "list", "status", *ROLLOUT_ACTS, "redo"]
 
 
 def test_a_registry_out_of_reach_completes_nothing_in_silence(fleetctl: Fleetctl) -> None:
