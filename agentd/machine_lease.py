@@ -14,6 +14,7 @@ import time
 from agentd.ledger import Ledger
 from registry.errors import LeaseLost, RegistryError
 from registry.etcd import Etcd
+from registry.etcd.backoff import grown, jittered
 from registry.messages import LEASE_LOST
 from registry.sync.history import History
 
@@ -21,6 +22,8 @@ log = logging.getLogger("fleet.agent")
 
 MARGIN_S = 2.0  # etcd ends a lease up to this much late
 STOP_AT = 0.5  # of the lease: with "stop" units are stopped once it was not renewed for so long
+STEADY = 6  # times its length, for which a lease has to last: a loss before that is one more in a row
+LONGEST = 8  # times its length, which the pause after many such losses may reach
 
 
 async def keep_alive(etcd: Etcd, lease: int, ttl_s: float) -> None:
@@ -47,6 +50,9 @@ class MachineLease:
         self.renewed_at = 0.0  # monotonic; 0: not by us yet
         self.renewed = asyncio.Event()  # set at each renewal
         self.ttl_s = min(ledger.facts.lease_ttl_s or wanted_s, wanted_s)
+        self.losses = 0  # of leases that did not last, in a row
+        self.away_until = 0.0  # monotonic: no lease is asked for before, since the last ones did not last
+        self._held_since = 0.0  # monotonic: when this one was first renewed, or asked for
         self._outgrown: set[int] = set()  # leases of another length, to be ended once nothing hangs on them
 
     def may_be_saved(self) -> bool:
@@ -65,6 +71,8 @@ class MachineLease:
                 break
         else:
             lease = await self._etcd.lease_grant(math.ceil(self._wanted_s))
+        if lease != self.id:
+            self._held_since = sent
         self.id = lease
         self.ttl_s = min(self.ttl_s, self._wanted_s)
         self._ledger.remember(lease_id=lease, lease_ttl_s=self._wanted_s)
@@ -110,9 +118,18 @@ class MachineLease:
         self._ledger.remember(renewed_at=sent, seen=self._history.seen)
 
     def forget(self) -> None:
-        """It is gone."""
+        """It is gone. The next is asked for at once, or after a pause where the one before did not last, either.
+
+        A registry that has more to do than it can loses the leases of many machines. If all of them came back at
+        once, over and over, it would have no less to do for ever.
+        """
         if self.id:
             log.warning("lease %x is gone; registering again", self.id, extra=LEASE_LOST.of())
+            now = time.monotonic()
+            self.losses = self.losses + 1 if now - self._held_since < STEADY * self.ttl_s else 0
+            if self.losses > 1:
+                longest_s = LONGEST * self.ttl_s
+                self.away_until = now + jittered(grown(self.ttl_s, self.losses - 2, longest_s), 0.0, 1.0)
         self.id = 0
         self._ledger.remember(lease_id=0)
 

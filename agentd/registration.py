@@ -103,6 +103,7 @@ class Registration:
         """Register, renew, and register again when the lease was lost; until this machine has left."""
         while not self.machine.leaving:
             try:
+                await self._stand_back()
                 await self._register()
                 self._backoff.reset()
                 await self._keep()
@@ -114,6 +115,16 @@ class Registration:
                 await asyncio.sleep(0.05)
             except RegistryError as error:
                 await self._rest(error)
+
+    async def _stand_back(self) -> None:
+        """Wait where our leases do not last; a registry whose history went back is joined at once, to say that."""
+        while (left_s := self.lease.away_until - time.monotonic()) > 0:
+            await self._check_cluster()
+            if self._history.held:
+                return
+            row = f"{self.lease.losses} leases in a row did not last"
+            self._set_status(f"registering again in {left_s:.0f} s: {row}")
+            await self._nudged(min(left_s, self.lease.ttl_s))
 
     async def _rest(self, error: RegistryError) -> None:
         """Say what is wrong, once, and wait: shortly while our lease, or that of the agent before us, may live."""

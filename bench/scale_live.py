@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ KEYS = Keys()
 TEXT = "[Service]\nExecStart=/bin/sleep infinity\n"
 SCHEDULER_LEASE_S = 5
 BATCH = 100
+LATE_S = 3.0  # etcd ends leases up to so much late
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class Fleet:
         self._server, self._etcd, self._observer, self._size = server, etcd, observer, size
         self._scheduler: asyncio.subprocess.Process
         self._crowds: list[Machines] = []
+        self._joined_s = 0.0
         self._directory = Path(tempfile.mkdtemp(prefix="bench-units-"))
 
     # -- programs
@@ -138,11 +141,13 @@ class Fleet:
         try:
             lost, machines = self._size.lost, self._size.machines
             middle = (lost + machines) // 2
+            began = time.monotonic()
             crowds = (range(lost), range(lost, middle), range(middle, machines))
             self._crowds = [await self._join(numbers) for numbers in crowds]
             await self._observer.until(
                 lambda: len(self._observer.machines) == machines, self._size.patience_s, "all machines had joined"
             )
+            self._joined_s = time.monotonic() - began
             yield
         finally:
             for crowd in self._crowds:
@@ -293,6 +298,30 @@ class Fleet:
             Figure(f"resident memory of the scheduler, {units:,} units", memory, "MiB"),
         ]  # fmt: skip
 
+    async def hang(self) -> Figure:
+        """etcd stands still until every lease has ended: how long until all machines are there to stay."""
+        size, observer = self._size, self._observer
+        still_s = 1.5 * size.lease_s + LATE_S
+        self._server.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(still_s)
+        self._server.process.send_signal(signal.SIGCONT)
+        began = time.monotonic()
+        await observer.until(lambda: bool(observer.ended), size.patience_s, "leases ended")
+        lasting = False
+        while not lasting:
+            await observer.until(
+                lambda: len(observer.machines) == size.machines, size.patience_s, "all machines were back"
+            )
+            back = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(size.lease_s + LATE_S):
+                    while len(observer.machines) == size.machines:
+                        observer.news.clear()
+                        await observer.news.wait()
+            lasting = len(observer.machines) == size.machines
+        title = f"etcd stood still for {still_s:g} s, every lease ended: all {size.machines:,} machines back"
+        return Figure(title, back - began, "s", None, self._joined_s, "their first joining, programs started")
+
     # -- hands
 
     def _names(self, stem: str, count: int) -> list[str]:
@@ -355,4 +384,6 @@ async def _scenes(fleet: Fleet, raw: float, tell: Callable[[str], None]) -> list
         figures += await fleet.lose()
         tell("at rest")
         figures += await fleet.rest(raw)
+        tell("losing every lease")
+        figures.append(await fleet.hang())
     return figures

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -196,6 +198,45 @@ async def test_a_lost_lease_is_noticed_and_the_machine_joins_anew(
         assert after.lease != before.lease
         await eventually(lambda: _told(agent, "joined", 2))
         assert agent.told == ["joining", "joined", "lost", "joining", "joined"]
+
+
+async def test_a_machine_whose_leases_do_not_last_stands_back_longer_each_time(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+
+    def note(pause_s: float, _low: float, _high: float) -> float:
+        paused.append(pause_s)
+        return 0.0
+
+    monkeypatch.setattr(machine_lease, "jittered", note)
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        for number in range(1, 8):
+            await eventually(lambda count=number: _told(agent, "joined", count))  # type: ignore[misc]
+            if number == 7:
+                monkeypatch.setattr(machine_lease, "STEADY", 0)  # this one has lasted for long enough
+            found = await machine_key(etcd_client, keys)
+            assert found
+            await etcd_client.lease_revoke(found.lease)
+        await eventually(lambda: _told(agent, "joined", 8))
+    longest_s = machine_lease.LONGEST * 2.0
+    assert paused == [min(each, longest_s) for each in (2.0, 4.0, 8.0, 16.0, 16.0)]
+
+
+async def test_a_machine_that_stands_back_joins_at_once_a_registry_whose_history_went_back(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    agent = Agent(etcd_client, keys, tmp_path)
+    agent.registration.lease.away_until = time.monotonic() + 3600
+    async with agent.running():
+        await eventually(lambda: _status(agent, "registering again in"))
+        assert await machine_key(etcd_client, keys) is None
+        sentinel = await etcd_client.get(keys.cluster)
+        assert sentinel
+        held = json.loads(sentinel.value) | {"held": "it is at revision 7"}
+        await etcd_client.put(keys.cluster, json.dumps(held).encode())
+        agent.registration.doubt()  # another part of the agent has met it
+        await registered(etcd_client, keys)
 
 
 async def test_a_machine_joins_at_once_when_another_part_of_the_agent_found_the_registry_back(
@@ -491,6 +532,10 @@ async def _ended(etcd: Etcd, lease: int) -> bool:
 
 async def _told(agent: Agent, what: str, times: int = 1) -> bool:
     return agent.told.count(what) >= times
+
+
+async def _status(agent: Agent, begins: str) -> bool:
+    return agent.registration.status.startswith(begins)
 
 
 async def _said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
