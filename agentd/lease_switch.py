@@ -134,10 +134,8 @@ STATES
     fi
 done
 """
-GROUPS, SYSTEM = (
-    Path("/sys/fs/cgroup"),
-    "system.slice",
-)  # those of a unit with a slice of its own are systemd's to kill
+GROUPS = Path("/sys/fs/cgroup")
+SYSTEM = "system.slice"  # units with a slice of their own are systemd's to kill
 USER = "user.slice/user-{uid}.slice/user@{uid}.service/app.slice"
 RAN, ASIDE, NOTED, UNNOTED = "+", " ", "!", "."  # lines of a list: a unit that ran, one that did not; its last line
 
