@@ -127,8 +127,10 @@ def test_a_newcomer_with_nothing_but_the_help_mends_the_unit_that_failed(
     console.type(console.key_for("file", "edit its file"))
     console.shows("replace hello.service?", "/bin/sleep infinity", "restarts on core-")
     console.keys("Left", "Enter")
-    console.shows("✓ fleetctl submit --replace hello.service")
-    console.shows("hello.service", "● active running", "● 2 active")
+    console.shows("✓ fleetctl submit --replace hello.service", "● 2 active", "2 hidden; Esc shows all")
+    console.keys("Escape")
+    rows = [line for line in console.shows("talker.service").splitlines() if "hello.service" in line]
+    assert "● active" in rows[0]
     assert len(active_on(cluster, "hello.service")) == 1
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 from textual.geometry import Offset
 from textual.selection import Selection
 from textual.widgets import Input
@@ -201,6 +202,19 @@ async def test_search_goes_to_hits_while_it_is_typed_and_goes_on_both_ways() -> 
         assert "9 of 10" in pane.terms
         await pane.come("needle at last")
         assert "9 of 11" in pane.terms
+
+
+async def test_what_is_typed_right_after_enter_is_for_the_lines() -> None:
+    async with reading() as pane:
+        await pane.come("needle")
+        wrapped = pane.pane.terms.line_format.wrap
+        await pane.press("slash")
+        for each in (*"needle", "enter", "w"):
+            pane.stage.app.post_message(Key(each, each if len(each) == 1 else None))
+        await pane.settle()
+        assert pane.pane.terms.search == "needle"
+        assert not pane.pane.query_one(JournalPrompt).display
+        assert pane.pane.terms.line_format.wrap is not wrapped
 
 
 async def test_search_goes_to_hits_of_what_was_typed_last_among_many_lines() -> None:

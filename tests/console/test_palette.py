@@ -118,6 +118,24 @@ async def test_what_is_typed_while_a_field_opens_is_in_the_field(key: str, field
         assert play.stage.app.screen.query_one(field, Input).value.endswith("affixed")
 
 
+async def test_what_is_typed_right_after_enter_is_not_in_the_field() -> None:
+    async with playing() as play:
+        await play.press("ctrl+p")
+        for each in (*"core-2", "enter", "x"):
+            play.stage.app.post_message(Key(each, each if len(each) == 1 else None))
+        await play.settle()
+        assert play.main.views.open.name_ == "machines"
+        assert play.cursor == CORES[2], "what was found by core-2, and not by core-2x"
+    async with playing() as play:
+        await play.press("n")
+        for each in (*"/srv/a", "enter", *"web", "enter", "x"):
+            play.stage.app.post_message(Key(each, each if len(each) == 1 else None))
+        await play.settle()
+        values = [field.value for field in play.stage.app.screen.query(Input)]
+        assert values[0] == "/srv/a"
+        assert values[1].endswith("web")
+
+
 # Help
 
 

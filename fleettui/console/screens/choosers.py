@@ -16,6 +16,7 @@ from fleettui.console.tables.rows import Column
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.finding import Find, FinderSource, ranked
 from fleettui.console.widgets.drawing import Band
+from fleettui.console.widgets.prompt import OrderedInput, pass_on
 from fleettui.console.widgets.table import RowTable
 from fleettui.escape import escape
 
@@ -56,7 +57,7 @@ class PaletteScreen(ModalScreen[Find | None]):
     def compose(self) -> ComposeResult:
         """The line to type in and what was found."""
         with Vertical():
-            yield Input(id="palette", placeholder=self._what, compact=True)
+            yield OrderedInput(id="palette", placeholder=self._what)
             yield Band(id="finds", padding=0, pressed=self._pressed)
 
     def on_mount(self) -> None:
@@ -69,7 +70,11 @@ class PaletteScreen(ModalScreen[Find | None]):
         self._look(event.value)
 
     @on(Input.Submitted)
-    def _taken(self) -> None:
+    def _entered(self, event: Input.Submitted) -> None:
+        self._take()
+        pass_on(event)
+
+    def _take(self) -> None:
         self.dismiss(self._finds[self._at] if self._finds else None)
 
     def _look(self, query: str) -> None:
@@ -98,7 +103,7 @@ class PaletteScreen(ModalScreen[Find | None]):
 
     def _pressed(self, line: int, _: int) -> None:
         self._at = self._top + line
-        self._taken()
+        self._take()
 
     def action_move(self, step: int) -> None:
         """Up or down."""

@@ -26,6 +26,7 @@ from fleettui.console.screens.text_screens import Renewing
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.drawing import Band, wrapped
+from fleettui.console.widgets.prompt import OrderedInput, pass_on
 from fleettui.escape import escape
 
 EACH = 4  # rows of one line of the text; what is longer ends in an ellipsis
@@ -97,7 +98,7 @@ class ConfirmScreen(Renewing[Survey | None]):
         asked = self._asked
         with Vertical():
             yield Band(id="confirm-text", padding=0)
-            yield Input(id="typed", compact=True)
+            yield OrderedInput(id="typed")
             with Horizontal(id="paces"):
                 yield PaceInput(asked.at_a_time, id="at-a-time", compact=True, max_length=5, select_on_focus=False)
                 yield Band(id="pace", padding=1)
@@ -176,6 +177,7 @@ class ConfirmScreen(Renewing[Survey | None]):
             go.focus()
         elif event.input is not typed and typed.display:
             typed.focus()
+        pass_on(event)
 
     def on_key(self, event: Key) -> None:
         """Let a digit say how many at a time, and `a` all, without going to the line first."""

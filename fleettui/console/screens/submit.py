@@ -26,6 +26,7 @@ from fleettui.console.screens.text_screens import Background, Renewing
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
+from fleettui.console.widgets.prompt import OrderedInput, pass_on
 from fleettui.escape import escape
 from fleettui.userpath import expanded
 from registry.errors import FleetError, UserError
@@ -112,11 +113,11 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
         """File, name, text, problems, buttons."""
         with Vertical():
             yield Band(id="submit-title", padding=0)
-            yield Input(self._left.path, placeholder="file: a path (Right takes the completion), or paste below",
-                        id="path", compact=True, suggester=PathSuggester())  # fmt: skip
-            yield Input(self._left.name, placeholder="name: web@1.service", id="name", compact=True)
-            yield Input(placeholder="instances: 1..3 or blue,green; none keeps the template alone",
-                        id="instances", compact=True)  # fmt: skip
+            file = "file: a path (Right takes the completion), or paste below"
+            yield OrderedInput(self._left.path, placeholder=file, id="path", suggester=PathSuggester())
+            yield OrderedInput(self._left.name, placeholder="name: web@1.service", id="name")
+            yield OrderedInput(placeholder="instances: 1..3 or blue,green; none keeps the template alone",
+                               id="instances")  # fmt: skip
             yield TextArea(self._left.text, id="text", show_line_numbers=True, soft_wrap=False)
             yield Page(id="compared")
             yield Band(id="problems", padding=0)
@@ -188,8 +189,9 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
         self._complain("")
 
     @on(Input.Submitted)
-    def _next(self) -> None:
+    def _next(self, event: Input.Submitted) -> None:
         self.focus_next()
+        pass_on(event)
 
     def action_editor(self) -> None:
         """Go on in the user's own editor."""

@@ -23,6 +23,7 @@ from fleettui.console.journal.formatter import field_lines, field_text
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import Band, wrapped
 from fleettui.console.widgets.page import Lines
+from fleettui.console.widgets.prompt import OrderedInput, pass_on
 
 Result = TypeVar("Result")
 REST = 10.0  # a page that took a second to write is written again after ten at the earliest
@@ -160,7 +161,7 @@ class HelpScreen(PageScreen):
         """Title, search, lines."""
         with Vertical():
             yield Band(id="page-title", padding=0)
-            yield Input(id="help-search", placeholder="type to search", compact=True)
+            yield OrderedInput(id="help-search", placeholder="type to search")
             yield Lines(id="page-lines")
 
     def on_mount(self) -> None:
@@ -173,8 +174,9 @@ class HelpScreen(PageScreen):
         self.renew()
 
     @on(Input.Submitted)
-    def _entered(self) -> None:
+    def _entered(self, event: Input.Submitted) -> None:
         self.action_close()
+        pass_on(event)
 
     def action_scroll_lines(self, lines: int) -> None:
         """Up or down in the lines."""

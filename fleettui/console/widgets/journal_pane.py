@@ -42,6 +42,7 @@ from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL
 from fleettui.console.widgets.drawing import Band, bound
 from fleettui.console.widgets.journal_lines import JournalLines
+from fleettui.console.widgets.prompt import OrderedInput
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
 
@@ -480,7 +481,7 @@ class JournalPrompt(Vertical):
     def compose(self) -> ComposeResult:
         """The question and the line."""
         yield Band(id="journal-question")
-        yield Input(id="journal-answer", compact=True)
+        yield OrderedInput(id="journal-answer")
 
     @property
     def text(self) -> str:
@@ -549,11 +550,11 @@ class JournalPrompt(Vertical):
                 await self.save(Path(text))
             elif kind:
                 self._pane.narrow(kind, event.value if kind == "search" else text)
-        except saving.Exists as error:
-            self._over = text
-            self.say(str(error), Tone.BUSY)
         except UserError as error:
-            self.say(str(error), Tone.BAD)
+            exists = isinstance(error, saving.Exists)
+            self._over = text if exists else self._over
+            self.say(str(error), Tone.BUSY if exists else Tone.BAD)
+            self.query_one(OrderedInput).take_back()
         else:
             self._close()
 
@@ -574,6 +575,7 @@ class JournalPrompt(Vertical):
         self.display = False
         self.screen.set_focus(self._pane.lines)
         self._pane.show()
+        self.query_one(OrderedInput).pass_on()
 
     def cancel(self) -> None:
         """Close the line; all is as it was before."""

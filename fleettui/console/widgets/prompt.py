@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from rich.segment import Segment
 from rich.style import Style
@@ -74,7 +74,51 @@ class _Inline(Suggester):
         return self._prompt.suggested(value)
 
 
-class Prompt(Input):
+class OrderedInput(Input):
+    """A line whose keys count in the order in which they were typed.
+
+    Textual has Enter go round by all that the line is in before it counts; a letter that is typed meanwhile would
+    be in the line by then. Here Enter counts at once, and what follows it is kept until it was carried out.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Textual's own
+        super().__init__(*arguments, compact=True, **options)
+        self._ahead: list[Key] | None = None  # typed since the line was entered or left, for what has the keys then
+
+    async def on_key(self, event: Key) -> None:
+        """Enter the line at once."""
+        if self._ahead is None and event.key != "enter":
+            return
+        event.stop()
+        event.prevent_default()
+        if self._ahead is not None:
+            self._ahead.append(event)
+            return
+        self._ahead = []
+        await self.action_submit()
+
+    def pass_on(self) -> None:
+        """Give the keys since Enter to what has the keys now; this line takes its own again."""
+        for key in self._typed_ahead():
+            self.app.post_message(key)
+
+    def take_back(self) -> None:
+        """Take the keys since Enter as a part of the line: it could not be carried out."""
+        for key in self._typed_ahead():
+            self._forward_event(key)
+
+    def _typed_ahead(self) -> list[Key]:
+        ahead, self._ahead = self._ahead or [], None
+        return [Key(each.key, each.character) for each in ahead]
+
+
+def pass_on(event: Input.Submitted) -> None:
+    """Give the keys since Enter to what has the keys now, where the line that was entered has kept them."""
+    if isinstance(event.input, OrderedInput):
+        event.input.pass_on()
+
+
+class Prompt(OrderedInput):
     """One line. Tab completes, Right takes the suggestion, Up and Down go through what was typed before."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -98,9 +142,7 @@ class Prompt(Input):
             return self.prompt
 
     def __init__(self, sign: str, *, id: str, placeholder: str) -> None:  # noqa: A002 - Textual's name for it
-        super().__init__(
-            id=id, placeholder=placeholder, compact=True, suggester=_Inline(self), select_on_focus=False
-        )
+        super().__init__(id=id, placeholder=placeholder, suggester=_Inline(self), select_on_focus=False)
         self._sign = sign
         self.complete: Callable[[str], Offer] | None = None
         self.history: Past | None = None
@@ -110,7 +152,6 @@ class Prompt(Input):
         self._has_error = False  # an error stands where candidates would
         self.pasted = False  # whether something of the line was
         self.passed: Key | None = None  # the last key that came by here
-        self._ahead: list[Key] | None = None  # typed since the line was entered or left, for what has the keys then
 
     async def on_paste(self, event: Paste) -> None:
         """Take one line; of several none, since what they are was not meant for here."""
@@ -140,10 +181,6 @@ class Prompt(Input):
         else:
             self.action_leave()
 
-    def _typed_ahead(self) -> list[Key]:
-        ahead, self._ahead = self._ahead or [], None
-        return [Key(each.key, each.character) for each in ahead]
-
     def open(self, value: str = "") -> None:
         """Show it and put the cursor at its end."""
         self.display = True
@@ -161,8 +198,7 @@ class Prompt(Input):
         self.display = False
         self.make_room()
         self.screen.query_one(BAND, Band).put()
-        for key in self._typed_ahead():
-            self.app.post_message(key)
+        self.pass_on()
 
     def make_room(self) -> None:
         """Mark a low screen while the line is open, for what else is on it."""
@@ -171,8 +207,7 @@ class Prompt(Input):
     def show_error(self, error: str) -> None:
         """Say what is wrong with the line, and leave it as it is."""
         self._has_error = True
-        for key in self._typed_ahead():
-            self._forward_event(key)
+        self.take_back()
         self.screen.query_one(BAND, Band).put(((Cell(f"✖ {escape(error)}", Tone.BAD),), ()))
 
     # Completion
