@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.seed is not None or options.replay:
         script = (
-            Script.loaded(options.replay.read_text()) if options.replay else compose(options.seed, options.rounds)
+            Script.loaded(options.replay.read_text())
+            if options.replay
+            else compose(options.seed, options.rounds, calm=options.calm)
         )
         outcome = apart(script, options.mutant)
         print("\n".join(outcome.lines))
@@ -58,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=0.0, help="walk new seeds for so long")
     parser.add_argument("--replay", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--calm", action="store_true", help="calm rounds alone: one or two courses of events in turn"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS))
     parser.add_argument("--no-shrink", action="store_true")
@@ -87,7 +92,7 @@ def _walk(options: argparse.Namespace) -> int:
                 seed = next(numbers, None)
                 exhausted = seed is None or real_monotonic() > until or (failed > 0 and not options.keep_going)
                 if seed is not None and not exhausted:
-                    child, pipe = _fork(compose(seed, options.rounds), options.mutant)
+                    child, pipe = _fork(compose(seed, options.rounds, calm=options.calm), options.mutant)
                     running[child] = (seed, pipe)
                     walked.append(seed)
             if not running:
@@ -123,8 +128,9 @@ def _kept(outcome: Outcome) -> Path:
 
 
 def _command(seed: int, options: argparse.Namespace) -> str:
+    calm = " --calm" if options.calm else ""
     mutant = f" --mutant {options.mutant}" if options.mutant else ""
-    return f"--seed {seed} --rounds {options.rounds}{mutant}"
+    return f"--seed {seed} --rounds {options.rounds}{calm}{mutant}"
 
 
 def apart(script: Script, mutant: str | None = None) -> Outcome:

@@ -95,23 +95,25 @@ class Dice:
         return f"scheduler@{host}" if schedules and self.draw() < 0.5 else f"agent@{host}"
 
 
-def compose(seed: int, rounds: int = 3) -> Script:
-    """The script of a seed."""
+def compose(seed: int, rounds: int = 3, *, calm: bool = False) -> Script:
+    """The script of a seed; with `calm` every round is one of those that are calm."""
     dice = Dice(f"script {seed}")
     policy = "stop" if dice.draw() < 0.35 else "keep"
     shuffle = 0.2 if dice.draw() < 0.3 else 0.0
     ttl = 5.0 if dice.draw() < 0.5 else 10.0  # the schedulers' is 5 s
     users = dice.draw() < USERS
-    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)), ttl, users)
+    return Script(
+        seed, policy, shuffle, tuple(_round(dice, number, calm=calm) for number in range(rounds)), ttl, users
+    )
 
 
-def _round(dice: Dice, number: int) -> tuple[Step, ...]:
+def _round(dice: Dice, number: int, *, calm: bool) -> tuple[Step, ...]:
     """A round has a theme: some kinds of fault, at one pace, perhaps around one machine, with more or fewer orders.
 
     This is swarm testing. Where all kinds happen they delay, excuse and hide each other, and what takes two of one
     kind in a row hardly ever comes about.
     """
-    if dice.draw() < CALM:
+    if dice.draw() < CALM or calm:
         return _calm_round(dice, number)
     pace_s = (1.0, 3.0, 8.0)[dice.below(3)]  # storms and single faults find different things
     dice.focus = LEADER if (chance := dice.draw()) < 0.25 else _any_host(dice) if chance < 0.45 else ""
