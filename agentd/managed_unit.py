@@ -15,7 +15,7 @@ from agentd.pure.plan import DesiredState, PlanInput, TaskKind
 from agentd.pure.unit_status import UNKNOWN, UnitStatus
 from registry.errors import FleetError
 from registry.grammar import MAX_TIME
-from registry.model import UnitHealth, UnitState
+from registry.model import Target, UnitHealth, UnitState
 
 
 class Refused(FleetError):
@@ -49,6 +49,7 @@ class ManagedUnit:
     blocked_at: DesiredState | None = None
     refused: DesiredState | None = None  # what was refused last, and is tried again now and then; that is told once
     taken: bool = False  # it is blocked by something that this host has
+    complaint: str = ""  # of the task that failed last, and is tried again as long as it is planned
     due: bool = False  # what its start waited for is there
     refusals: int = 0  # of its start, in a row, for want of a unit that was there when it was looked for
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # desired state or status has
@@ -93,6 +94,13 @@ class ManagedUnit:
             due=self.due,
         )
 
+    def _rests(self, entry: LedgerEntry) -> bool:
+        """Whether it is loaded, and is to be no more: what failed on the way elsewhere is nothing of the unit's."""
+        asked = self.desired
+        if asked is None or asked.target is not Target.LOADED or entry.phase is not Phase.LOADED:
+            return False
+        return (entry.hash, entry.generation) == (asked.hash, asked.generation) and self.status.load == "loaded"
+
     def state(self, machine: str) -> UnitState | None:
         """The record for the registry; None when the unit is not ours (any more)."""
         entry, status = self.entry, self.status
@@ -118,7 +126,7 @@ class ManagedUnit:
             main_pid=status.main_pid,
             restarts=status.restarts,
             since=min(max(status.changed_us / 1e6, 0.0), MAX_TIME),
-            error=entry.error,
+            error="" if self._rests(entry) else entry.error,
             attempt=entry.attempt,
             waits=entry.waits,
             waits_running=entry.waits_running,

@@ -54,6 +54,7 @@ class UnitWorker:
                     pause_s = RETRY_S[0]
                 else:
                     pause_s = await self._rest(unit, version, pause_s)
+            self._settle(unit)
         finally:
             unit.worker = None
             self._needs.reloader.dismiss(unit.name)
@@ -61,6 +62,12 @@ class UnitWorker:
             if unit.entry is None and (unit.desired is None or self._table.leaving):
                 self._table.units.pop(unit.name, None)
             self._table.noted.set()
+
+    def _settle(self, unit: ManagedUnit) -> None:
+        """Nothing is left to do: a task that has failed, and is not wanted any more, is no failure of the unit."""
+        if unit.complaint and unit.entry and unit.entry.error == unit.complaint:
+            self._records.note_error(unit, "")
+        unit.complaint = ""
 
     async def _rest(self, unit: ManagedUnit, version: int, pause_s: float) -> float:
         """Let a failed task rest, unless the plan may be another one since `version`; returns the next pause."""
@@ -123,7 +130,7 @@ class UnitWorker:
         return final
 
     def _fail(self, unit: ManagedUnit, reason: str) -> None:
-        reason = " ".join(reason.split())
+        reason = unit.complaint = " ".join(reason.split())
         if unit.entry is None:
             log.warning("%s: %s", unit.name, reason, extra=UNIT_FAILED.of(unit.name))
         elif unit.entry.error != reason:

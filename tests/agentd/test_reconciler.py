@@ -16,7 +16,7 @@ from agentd.pure.entry import LedgerEntry, Phase
 from agentd.pure.file_facts import FileFacts
 from agentd.pure.plan import DesiredState, TaskKind
 from agentd.quadlets import Quadlets
-from agentd.starter import monotonic_us
+from agentd.starter import Starter, monotonic_us
 from registry.errors import SystemdError
 from registry.model import Target, UnitState
 from registry.units.file import file_hash
@@ -697,3 +697,29 @@ async def test_a_unit_that_fails_later_is_told_with_its_cause_and_left(tmp_path:
         await on.rest()
         assert on.publisher.events[0][:2] == ("fail", NAME)
         assert acts(on.log) == ["claim", "start"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_start_that_failed_and_is_not_wanted_any_more_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, restarted: bool
+) -> None:
+    async def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Starter, "start", full)
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.until(lambda: "No space left" in _told(on))
+        if not restarted:
+            on.want(target=Target.LOADED)
+            await on.until(lambda: not _told(on))
+            await on.until(lambda: not on.entry().error)
+    if restarted:  # the agent that saw it fail is no more
+        async with machine(tmp_path) as on:
+            on.want(target=Target.LOADED)
+            await on.until(lambda: on.reconciler.table.units[NAME].claimed and not _told(on))
+
+
+def _told(on: FakeMachine) -> str:
+    state = on.reconciler.table.state(NAME)
+    return state.error if state else "not told of"
