@@ -195,6 +195,35 @@ def test_another_host_is_made_a_member_in_its_place(fleet: Laptop) -> None:
     assert "3 members, 1 may be lost" in fleet("fleetctl", "doctor").stdout
 
 
+def test_members_of_the_registry_boot_one_after_the_other_and_it_answers_meanwhile(fleet: Laptop) -> None:
+    if len(own_list(fleet)) < 3:
+        joined = fleet.join(fleet.hosts.nodes[3], members="3", etcd=str(fleet.etcd))
+        assert joined.returncode == 0, joined.stderr
+    _, *members = sorted(own_list(fleet))
+    assert len(members) == 2
+    refused = fleet("fleetctl", "reboot", *members, "--at-a-time", "2")
+    assert refused.returncode == 1
+    assert "are 2 of the registry's 3 members, which can do without 1" in refused.stderr
+    nodes, lost, over = [node for node in fleet.hosts.nodes if node.name in members], list[str](), threading.Event()
+    boots = {node.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout for node in nodes}
+
+    def ask() -> None:
+        while not over.is_set():
+            if (done := fleet("fleetctl", "list-machines")).returncode:
+                lost.append(done.stderr)
+
+    asking = threading.Thread(target=ask, name="asking")
+    asking.start()
+    try:
+        done = fleet("fleetctl", "reboot", *members, "--healthy-for", "1s")
+    finally:
+        over.set()
+        asking.join()
+    assert done.returncode == 0, done.stderr
+    assert lost == []
+    assert not boots & {node.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout for node in nodes}
+
+
 def test_a_host_that_was_taken_for_gone_and_returns_joins_again(fleet: Laptop) -> None:
     third = fleet.hosts.nodes[2]
     third.boot()
@@ -249,32 +278,3 @@ def test_a_host_that_loses_its_power_in_an_upgrade_is_upgraded_when_it_is_back(
     done = fleet(*words)
     assert done.returncode == 0, done.stderr
     assert starts_from(third) == starts_from(first) == {current(first)}
-
-
-def test_members_of_the_registry_boot_one_after_the_other_and_it_answers_meanwhile(fleet: Laptop) -> None:
-    if len(own_list(fleet)) < 3:
-        joined = fleet.join(fleet.hosts.nodes[3], members="3", etcd=str(fleet.etcd))
-        assert joined.returncode == 0, joined.stderr
-    _, *members = sorted(own_list(fleet))
-    assert len(members) == 2
-    refused = fleet("fleetctl", "reboot", *members, "--at-a-time", "2")
-    assert refused.returncode == 1
-    assert "are 2 of the registry's 3 members, which can do without 1" in refused.stderr
-    nodes, lost, over = [node for node in fleet.hosts.nodes if node.name in members], list[str](), threading.Event()
-    boots = {node.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout for node in nodes}
-
-    def ask() -> None:
-        while not over.is_set():
-            if (done := fleet("fleetctl", "list-machines")).returncode:
-                lost.append(done.stderr)
-
-    asking = threading.Thread(target=ask, name="asking")
-    asking.start()
-    try:
-        done = fleet("fleetctl", "reboot", *members, "--healthy-for", "1s")
-    finally:
-        over.set()
-        asking.join()
-    assert done.returncode == 0, done.stderr
-    assert lost == []
-    assert not boots & {node.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout for node in nodes}
