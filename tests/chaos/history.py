@@ -37,6 +37,7 @@ from tests.chaos.judge import Spell
 KEYS = Keys()
 SILENT_S = 30.0  # longer than etcd is ever away, and the scheduler's patience after that
 REPLACED = "the registry was replaced"
+CROSSED_S = 0.5  # an order and a decision that was made before it may be on their way at the same time
 LATE_S = 6.0  # how much later than the programs this process may hear of a change
 
 
@@ -179,14 +180,25 @@ class Past:
 
     def __init__(self) -> None:
         self.rows: dict[Table, dict[tuple[str, str], Any]] = defaultdict(dict)
+        self._drained: dict[str, float] = {}  # machine to when it was last said to be drained no more
 
     def take(self, change: Change) -> None:
         """Go on by one change."""
         key = (change.address.first, change.address.second)
+        if change.address.table is Table.OVERRIDES and self._drains(change.address.first):
+            self._drained[change.address.first] = change.at_s
         if change.record is None:
             self.rows[change.address.table].pop(key, None)
         else:
             self.rows[change.address.table][key] = change.record
+
+    def _drains(self, machine: str) -> bool:
+        override = self.rows[Table.OVERRIDES].get((machine, ""))
+        return isinstance(override, Override) and override.availability is Availability.DRAINING
+
+    def drains(self, machine: str, at_s: float) -> bool:
+        """Whether a machine is being drained, as far as a leader can know that has just decided."""
+        return self._drains(machine) or at_s - self._drained.get(machine, -CROSSED_S) < CROSSED_S
 
     def has(self, table: Table, first: str = "", second: str = "") -> bool:
         """Whether a key existed."""
@@ -272,8 +284,7 @@ def _withdrawn(past: Past, change: Change) -> Iterator[str]:
     wish, home = past.rows[Table.UNITS].get((unit, "")), past.rows[Table.MACHINES].get((machine, ""))
     if not isinstance(wish, Unit) or not wish.target.scheduled or not isinstance(home, Machine) or home.leaving:
         return
-    override = past.rows[Table.OVERRIDES].get((machine, ""))
-    draining = isinstance(override, Override) and override.availability is Availability.DRAINING
+    draining = past.drains(machine, change.at_s)
     line = past.rows[Table.SCHEDULE].get((machine, unit))
     lines = [other for other, name in past.rows[Table.SCHEDULE] if name == unit]
     if isinstance(line, CorruptRecord) and len(lines) > 1:
