@@ -87,19 +87,15 @@ class PatternSet:
     patterns: tuple[str, ...]
 
 
+@dataclass(slots=True)
 class Displacements:
     """Who is displaced or disturbed by whom: a unit leads to those that follow it and to what it replaces."""
 
-    def __init__(
-        self,
-        entries: Mapping[str, UnitEntry],
-        followers: Mapping[str, set[str]],
-        replacing: Collection[str],
-        conflicts: ConflictIndex,
-    ) -> None:
-        self._entries, self._followers, self._conflicts = entries, followers, conflicts
-        self._replacing = replacing
-        self._by_glob: dict[str, list[str]] | None = None
+    entries: Mapping[str, UnitEntry]
+    followers: Mapping[str, set[str]]
+    replacing: Collection[str]
+    conflicts: ConflictIndex
+    _by_glob: dict[str, list[str]] | None = None
 
     def of(self, point: Hashable) -> Iterable[Hashable]:
         """Return what a unit, what is said in Replaces, or a glob leads to."""
@@ -107,23 +103,23 @@ class Displacements:
             return [each for each in point.patterns if not is_literal(each) or self._placeable(each)]
         if not isinstance(point, str):
             return ()
-        entry = self._entries.get(point)
+        entry = self.entries.get(point)
         if entry is None:
             return self.matching(point)
-        found: list[Hashable] = [each for each in self._followers.get(point, ()) if self._placeable(each)]
+        found: list[Hashable] = [each for each in self.followers.get(point, ()) if self._placeable(each)]
         return [*found, PatternSet(entry.options.replaces)] if entry.options.replaces else found
 
     def matching(self, glob: str) -> list[str]:
         """Return the units that a glob matches, without those that lead nowhere: no cycle passes there."""
         if self._by_glob is None:
             self._by_glob = defaultdict(list)
-            for name in {*self._replacing, *self._followers}:
-                for pattern in self._conflicts.matching(name) if self._placeable(name) else ():
+            for name in {*self.replacing, *self.followers}:
+                for pattern in self.conflicts.matching(name) if self._placeable(name) else ():
                     self._by_glob[pattern].append(name)
         return self._by_glob.get(glob, [])
 
     def _placeable(self, name: str) -> bool:
-        entry = self._entries.get(name)
+        entry = self.entries.get(name)
         return entry is not None and entry.placeable
 
 
@@ -134,16 +130,9 @@ class ReplacementCycles:
     the unit itself, replacing would never come to rest.
     """
 
-    def __init__(
-        self,
-        entries: Mapping[str, UnitEntry],
-        followers: Mapping[str, set[str]],
-        replacing: Collection[str],
-        conflicts: ConflictIndex,
-    ) -> None:
-        self._entries, self._conflicts = entries, conflicts
-        self._displacements = Displacements(entries, followers, replacing, conflicts)
-        self._components = Components(self._displacements)
+    def __init__(self, displacements: Displacements) -> None:
+        self._displacements = displacements
+        self._components = Components(displacements)
         self._first_two: dict[Hashable, list[str]] = {}
 
     def reason(self, entry: UnitEntry) -> str:
@@ -154,7 +143,8 @@ class ReplacementCycles:
         replaced = next((each for each in self._first_two_of(said) if each != entry.name), "")
         if not replaced:
             return ""
-        if self._conflicts.first_match(self._entries[replaced].options.replaces, entry.name):
+        patterns = self._displacements.entries[replaced].options.replaces
+        if self._displacements.conflicts.first_match(patterns, entry.name):
             return replace_each_other(entry.name, replaced)
         return f"replacing {replaced} would displace {entry.name} itself in the end; remove one Replaces"
 
@@ -213,14 +203,13 @@ class Cycles:
         replacing: Collection[str],
         conflicts: ConflictIndex,
     ) -> None:
-        self._entries, self._followers = entries, followers
-        self._replacing, self._conflicts = replacing, conflicts
+        self._known = entries, followers, replacing, conflicts
         self.forget()
 
     def forget(self) -> None:
         """Note that what follows or replaces what has changed."""
-        self._replacements = ReplacementCycles(self._entries, self._followers, self._replacing, self._conflicts)
-        self._followings = FollowingCycles(self._entries)
+        self._replacements = ReplacementCycles(Displacements(*self._known))
+        self._followings = FollowingCycles(self._known[0])
 
     def of_replacing(self, entry: UnitEntry) -> str:
         """Return why a unit may not replace what it names; "" when it may."""
