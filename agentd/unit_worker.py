@@ -84,7 +84,7 @@ class UnitWorker:
             self._needs.reloader.expect(unit.name)
         try:
             await self._carry_out(unit, tasks)
-            unit.refused = None
+            unit.refused, unit.complaint = None, ""
         except Replan as error:
             log.debug("%s: planning again: %s", unit.name, error, extra=about(unit.name))
         except Refused as error:
